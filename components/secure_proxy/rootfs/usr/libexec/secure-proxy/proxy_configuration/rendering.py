@@ -1,0 +1,127 @@
+"""Templates to configuration, judged by `nginx -t` in the jail before it is put in place."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from proxy_configuration.certificate import make_certificate
+from proxy_configuration.commands import run
+from proxy_configuration.errors import ConfigurationError
+from proxy_configuration.policy import Policy
+from proxy_configuration.values import VARIABLE, milliseconds
+
+# Worker shutdown is forced this long after the drain time, so that close handshakes can finish.
+SHUTDOWN_MARGIN_MS = 5000
+
+
+def runtime(values: Mapping[str, str], policy: Policy) -> dict[str, Any]:
+    """What the Lua code reads (`secure_proxy.config`)."""
+    return {
+        "backend": {
+            "host": values["BACKEND_HOST"],
+            "wss_port": int(values["WSS_BACKEND_PORT"]),
+            "oauth_port": int(values["OAUTH_BACKEND_PORT"]),
+        },
+        "timeouts_ms": {
+            "connect": milliseconds(values["CONNECT_TIMEOUT"], "CONNECT_TIMEOUT"),
+            "read": milliseconds(values["READ_TIMEOUT"], "READ_TIMEOUT"),
+            "send": milliseconds(values["SEND_TIMEOUT"], "SEND_TIMEOUT"),
+        },
+        "authentication": policy.authentication,
+        "limits": policy.limits,
+    }
+
+
+def render(template: str, variables: Mapping[str, str], name: str) -> str:
+    """Substitute `${NAME}`; a name that has no value is an error, not an empty string."""
+
+    def value(match: re.Match[str]) -> str:
+        try:
+            return variables[match.group(1)]
+        except KeyError:
+            raise ConfigurationError(f"template {name} uses ${{{match.group(1)}}}, which nothing defines") from None
+
+    return VARIABLE.sub(value, template)
+
+
+class Jail:
+    """The configuration directory as seen from outside (`host`) and inside (`inside`) the jail."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.root = Path(values["JAIL_BASE_DIR"])
+        self.inside = Path(values["PROXY_BASE_DIR"])
+        self.host = self.root / self.inside.relative_to("/")
+        self.templates = self.host / "templates"
+
+    def names(self) -> list[Path]:
+        found = sorted(path.relative_to(self.templates) for path in self.templates.rglob("*.template"))
+        if not found:
+            raise ConfigurationError(f"{self.templates} has no templates; the image is incomplete")
+        return found
+
+    def write_candidate(self, candidate: Path, variables: Mapping[str, str], document: Mapping[str, Any]) -> list[Path]:
+        """Render everything into `candidate`; returns the written files relative to it."""
+        written = []
+        for name in self.names():
+            target = name.with_suffix("")
+            text = render((self.templates / name).read_text(encoding="utf-8"), variables, str(name))
+            (candidate / target).parent.mkdir(parents=True, exist_ok=True)
+            (candidate / target).write_text(text, encoding="utf-8")
+            written.append(target)
+        (candidate / "runtime.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        written.append(Path("runtime.json"))
+        for path in candidate.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        return written
+
+    def test(self, configuration: Path) -> None:
+        """`nginx -t` inside the jail."""
+        inside = "/" + str(configuration.relative_to(self.root))
+        run(["chroot", str(self.root), "/usr/sbin/nginx", "-t", "-q", "-c", inside], "nginx -t")
+
+
+def candidate_variables(values: Mapping[str, str], policy: Policy, *, directory: str, names: str) -> dict[str, str]:
+    drain_ms = policy.limits["drain_timeout_ms"] + SHUTDOWN_MARGIN_MS
+    return {
+        **{key: value for key, value in values.items() if key != "POLICY"},
+        "RESOLVERS": names,
+        "AUTHENTICATION_PROVIDER": policy.authentication["provider"],
+        "AUTHORIZER_URL": policy.authentication["authorizer_url"],
+        "WORKER_SHUTDOWN_TIMEOUT": f"{drain_ms}ms",
+        "CERTIFICATE_DIRECTORY": directory,
+    }
+
+
+def configure(values: Mapping[str, str], *, names: str, install: bool) -> None:
+    """Render, judge, and put in place when `install`; otherwise everything made here is removed again."""
+    policy = Policy(values["POLICY"], values)
+    jail = Jail(values)
+    with tempfile.TemporaryDirectory(dir=jail.host, prefix=".candidate-") as name:
+        candidate = Path(name)
+        candidate.chmod(0o755)
+        certificates = jail.host / "certs" if install else candidate / "certs"
+        certificates.mkdir(mode=0o700, exist_ok=True)
+        make_certificate(certificates, values["CERTIFICATE_NAMES"].split(","))
+        # modules.conf belongs to the image: it says which modules this build loads.
+        shutil.copy2(jail.host / "modules.conf", candidate / "modules.conf")
+        variables = candidate_variables(
+            values, policy, directory="/" + str(certificates.relative_to(jail.root)), names=names
+        )
+        document = runtime(values, policy)
+
+        # The Lua code is told where runtime.json is, so the candidate must name itself while it is judged.
+        base = "/" + str(candidate.relative_to(jail.root))
+        (candidate / "logs").mkdir()
+        jail.write_candidate(candidate, {**variables, "PROXY_BASE_DIR": base}, document)
+        jail.test(candidate / "nginx.conf")
+        if not install:
+            return
+        for path in jail.write_candidate(candidate, variables, document):
+            (jail.host / path).parent.mkdir(parents=True, exist_ok=True)
+            (candidate / path).replace(jail.host / path)
