@@ -13,7 +13,7 @@ local LOCATION = "/_authorizer"
 local MAX_SUBJECT_BYTES = 512
 
 local function ask(credentials)
-    return ngx.location.capture(LOCATION, { vars = { authorizer_credentials = credentials } })
+    return ngx.location.capture(LOCATION, { ctx = { authorizer_credentials = credentials } })
 end
 
 local function is_success(status)

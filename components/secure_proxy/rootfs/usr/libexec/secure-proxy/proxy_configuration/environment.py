@@ -76,7 +76,11 @@ def _ask_imds(method: str, path: str, headers: Mapping[str, str]) -> str:
 
 
 def is_port(value: str) -> bool:
-    return value.isdigit() and 1 <= int(value) <= 65535
+    return re.fullmatch(r"[0-9]{1,5}", value) is not None and 1 <= int(value) <= 65535
+
+
+def is_count(value: str) -> bool:
+    return re.fullmatch(r"[1-9][0-9]{0,8}", value) is not None
 
 
 def one_of(*allowed: str) -> Callable[[str], bool]:
@@ -91,9 +95,9 @@ RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     "NGINX_BUILD": (one_of("source", "distribution"), "source or distribution"),
     "JAIL_BASE_DIR": (is_directory_name, "an absolute directory of letters, digits, '.', '_' and '-'"),
     "PROXY_BASE_DIR": (is_directory_name, "an absolute directory of letters, digits, '.', '_' and '-'"),
-    "PROXY_WORKER_PROCESSES": (lambda v: v == "auto" or (v.isdigit() and int(v) > 0), "auto or a positive number"),
-    "PROXY_WORKER_CONNECTIONS": (lambda v: v.isdigit() and int(v) > 0, "a positive number"),
-    "KEEPALIVE_TIMEOUT": (lambda v: v.isdigit(), "a number of seconds"),
+    "PROXY_WORKER_PROCESSES": (lambda v: v == "auto" or is_count(v), "auto or a positive number"),
+    "PROXY_WORKER_CONNECTIONS": (is_count, "a positive number"),
+    "KEEPALIVE_TIMEOUT": (is_count, "a number of seconds"),
     "WSS_PROXY_BIND_PORT": (is_port, "a port, 1 to 65535"),
     "OAUTH_PROXY_BIND_PORT": (is_port, "a port, 1 to 65535"),
     "HEALTH_PORT": (is_port, "a port, 1 to 65535"),

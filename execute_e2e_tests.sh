@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Verify a deployment end to end with the client, as an outside user would meet it.
+set -euo pipefail
+# shellcheck source=scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
+
+usage() {
+  cat <<'TEXT'
+Usage: bash execute_e2e_tests.sh --local [--name NAME] [CLIENT OPTION...]
+
+Runs four scenarios against the deployment: the OAuth configuration, a token, a WebSocket echo with that token, and the
+refusal (403) of invalid ones. TLS is verified against the certificate of the deployed proxies.
+
+  --local        the deployment on this machine
+  --name NAME    which one, if it is not the default one
+  --json         the results as JSON
+  -h, --help     this text; `.venv/bin/python -m client e2e --help` lists the other client options
+
+Exit codes: 0 every expectation holds, 1 one does not, 2 could not start.
+TEXT
+}
+
+main() {
+  local target="" name=default arguments=()
+  while [[ $# -gt 0 ]]; do
+    case "$1" in
+      -h | --help)
+        usage
+        exit 0
+        ;;
+      --local) target=local ;;
+      --name)
+        [[ $# -ge 2 ]] || die "--name needs a value" "${EXIT_NOT_STARTED}"
+        name="$2"
+        shift
+        ;;
+      *) arguments+=("$1") ;;
+    esac
+    shift
+  done
+  if [[ ${target} != local ]]; then
+    die "the deployment to AWS is not built yet; use --local to verify the one on this machine" "${EXIT_NOT_STARTED}"
+  fi
+  ensure_local_target
+  cd "${PROJECT_DIR}"
+  local endpoint_text endpoint=()
+  endpoint_text="$("${PYTHON}" -m local endpoint --name "${name}")" || exit "${EXIT_NOT_STARTED}"
+  mapfile -t endpoint <<<"${endpoint_text}"
+  exec "${PYTHON}" -m client e2e "${endpoint[@]}" "${arguments[@]}"
+}
+
+main "$@"

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Run every check and test of the project; what CI runs.
+set -euo pipefail
+# shellcheck source=scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
+
+readonly LINT_PACKAGES=(shellcheck shfmt lua-check)
+
+usage() {
+  cat <<'TEXT'
+Usage: bash run_tests.sh [--lint-only] [PYTEST ARGUMENT...]
+
+Installs what it needs, runs the linters and type checks, then pytest with a local deployment of its own.
+Tests of the `source` build are left out unless SOURCE_BASE_URL names a place to clone the pinned repositories from.
+
+  --lint-only  the linters and type checks alone
+  -h, --help   this text
+
+Examples:
+  bash run_tests.sh                                       all that needs no source repositories
+  bash run_tests.sh tests/unit                            one directory, no root needed
+  SOURCE_BASE_URL=https://github.com bash run_tests.sh -m source    the source build
+TEXT
+}
+
+lint() {
+  local scripts
+  step "Linting"
+  mapfile -t scripts < <(git ls-files '*.sh')
+  "${PYTHON}" -m ruff check .
+  "${PYTHON}" -m ruff format --check .
+  shellcheck --external-sources "${scripts[@]}"
+  shfmt -i 2 -ci -d "${scripts[@]}"
+  luacheck --quiet components
+  step "Checking types"
+  "${PYTHON}" -m mypy
+}
+
+main() {
+  local lint_only=false arguments=()
+  while [[ $# -gt 0 ]]; do
+    case "$1" in
+      -h | --help)
+        usage
+        exit 0
+        ;;
+      --lint-only) lint_only=true ;;
+      *) arguments+=("$1") ;;
+    esac
+    shift
+  done
+  cd "${PROJECT_DIR}"
+  ensure_virtualenv
+  has_apt && ensure_debian_packages "${LINT_PACKAGES[@]}"
+  lint
+  [[ ${lint_only} == true ]] && exit 0
+  command -v npm >/dev/null || ensure_debian_packages nodejs npm
+  if [[ ${EUID} -eq 0 ]]; then
+    ensure_local_target
+  fi
+  step "Testing"
+  if [[ -z ${SOURCE_BASE_URL:-} && " ${arguments[*]} " != *" -m "* ]]; then
+    arguments+=(-m "not source")
+  fi
+  exec "${PYTHON}" -m pytest "${arguments[@]}"
+}
+
+main "$@"
