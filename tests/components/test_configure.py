@@ -1,0 +1,313 @@
+"""The boot configuration program: what it accepts, what it writes, and what it refuses before anything is changed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+COMPONENT = Path(__file__).parents[2] / "components" / "secure_proxy"
+PROGRAM_DIRECTORY = COMPONENT / "rootfs/usr/libexec/secure-proxy"
+
+IMAGE = {
+    "NGINX_BUILD": "distribution",
+    "PROXY_BASE_DIR": "/etc/nginx",
+    "PROXY_WORKER_PROCESSES": "auto",
+    "PROXY_WORKER_CONNECTIONS": "1024",
+    "KEEPALIVE_TIMEOUT": "120",
+    "WSS_PROXY_BIND_PORT": "10000",
+    "OAUTH_PROXY_BIND_PORT": "11080",
+    "HEALTH_PORT": "8080",
+    "WSS_BACKEND_PORT": "9000",
+    "OAUTH_BACKEND_PORT": "10080",
+    "CONNECT_TIMEOUT": "30s",
+    "READ_TIMEOUT": "60s",
+    "SEND_TIMEOUT": "60s",
+    "BRIDGE": "lua",
+}
+POLICY: dict[str, Any] = {
+    "authentication": {
+        "provider": "external",
+        "issuer": "http://${BACKEND_HOST}:${OAUTH_BACKEND_PORT}/awsexample",
+        "audiences": [],
+        "algorithms": ["RS256"],
+        "clockSkew": "30s",
+        "authorizerUrl": "http://${BACKEND_HOST}:10090/authorize",
+    },
+    "limits": {
+        "drainTimeout": "1m",
+        "maxSessionAge": "0s",
+        "maxFrameSize": 0,
+        "maxMessageSize": 0,
+        "controlFramesPerSecond": 100,
+        "sessionsPerWorker": 0,
+        "allowedOrigins": [],
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def program_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PROGRAM_DIRECTORY))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+
+def module(name: str) -> ModuleType:
+    return importlib.import_module(f"proxy_configuration.{name}")
+
+
+def configuration_error() -> type[Exception]:
+    error: type[Exception] = module("errors").ConfigurationError
+    return error
+
+
+class FakeJail:
+    """A jail whose `nginx -t` is a recorded answer; the real one is tested where an image is booted."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.directory = root / "etc/nginx"
+        templates = self.directory / "templates"
+        templates.mkdir(parents=True)
+        subprocess.run(["cp", "-r", f"{COMPONENT}/nginx/.", str(templates)], check=True)
+        (self.directory / "modules.conf").write_text("")
+        self.judged: list[Path] = []
+        self.verdict: str | None = None
+
+    def values(self, **changes: str) -> dict[str, str]:
+        values = {
+            **IMAGE,
+            "JAIL_BASE_DIR": str(self.root),
+            "BACKEND_HOST": "backend.example.com",
+            "CERTIFICATE_NAMES": "proxy.example.com,127.0.0.1",
+            "POLICY": json.dumps(POLICY),
+        }
+        return {**values, **changes}
+
+    def snapshot(self) -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in sorted(self.root.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def jail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeJail:
+    fake = FakeJail(tmp_path / "jail")
+    rendering = module("rendering")
+
+    def judge(_: object, configuration: Path) -> None:
+        fake.judged.append(configuration)
+        if fake.verdict:
+            raise configuration_error()(fake.verdict)
+
+    monkeypatch.setattr(rendering.Jail, "test", judge)
+    return fake
+
+
+def configure(jail: FakeJail, *, install: bool = True, **changes: str) -> None:
+    values = jail.values(**changes)
+    module("environment").validate(values)
+    module("rendering").configure(values, names="10.0.0.2", install=install)
+
+
+def policy_with(section: str, **changes: object) -> str:
+    return json.dumps({**POLICY, section: {**POLICY[section], **changes}})
+
+
+def test_every_template_is_rendered_without_leftover_variables(jail: FakeJail) -> None:
+    configure(jail)
+    rendered = [jail.directory / "nginx.conf", *sorted((jail.directory / "conf.d").iterdir())]
+    assert len(rendered) == len(list((COMPONENT / "nginx").rglob("*.template")))
+    for path in rendered:
+        assert not re.search(r"\$\{[A-Z]", path.read_text()), path
+
+
+def test_nginx_variables_survive_rendering(jail: FakeJail) -> None:
+    configure(jail)
+    assert "$remote_addr" in (jail.directory / "conf.d/logging.conf").read_text()
+
+
+def test_candidate_is_judged_before_anything_is_installed(jail: FakeJail) -> None:
+    configure(jail)
+    before = jail.snapshot()
+    jail.verdict = "nginx -t failed"
+    with pytest.raises(configuration_error(), match="nginx -t failed"):
+        configure(jail, BACKEND_HOST="other.example.com")
+    assert jail.snapshot() == before
+
+
+def test_check_leaves_nothing_behind(jail: FakeJail) -> None:
+    before = jail.snapshot()
+    configure(jail, install=False)
+    assert jail.judged
+    assert jail.snapshot() == before
+
+
+def test_runtime_document_has_the_resolved_policy(jail: FakeJail) -> None:
+    configure(jail)
+    document = json.loads((jail.directory / "runtime.json").read_text())
+    assert document["backend"] == {"host": "backend.example.com", "wss_port": 9000, "oauth_port": 10080}
+    assert document["timeouts_ms"] == {"connect": 30000, "read": 60000, "send": 60000}
+    assert document["authentication"]["issuer"] == "http://backend.example.com:10080/awsexample"
+    assert document["limits"]["drain_timeout_ms"] == 60000
+
+
+def test_workers_are_kept_for_longer_than_the_drain_time(jail: FakeJail) -> None:
+    configure(jail)
+    assert "worker_shutdown_timeout 65000ms;" in (jail.directory / "nginx.conf").read_text()
+
+
+def test_key_is_readable_by_its_owner_alone(jail: FakeJail) -> None:
+    configure(jail)
+    certificates = jail.directory / "certs"
+    assert certificates.stat().st_mode & 0o777 == 0o700
+    assert (certificates / "serverkey.pem").stat().st_mode & 0o777 == 0o600
+    assert (certificates / "servercert.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_certificate_carries_every_name(jail: FakeJail) -> None:
+    configure(jail)
+    text = subprocess.run(
+        ["openssl", "x509", "-in", str(jail.directory / "certs/servercert.pem"), "-noout", "-ext", "subjectAltName"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert "DNS:proxy.example.com" in text
+    assert "IP Address:127.0.0.1" in text
+
+
+def test_a_certificate_that_is_there_is_kept(jail: FakeJail) -> None:
+    configure(jail)
+    key = (jail.directory / "certs/serverkey.pem").read_bytes()
+    configure(jail)
+    assert (jail.directory / "certs/serverkey.pem").read_bytes() == key
+
+
+def test_half_a_certificate_is_refused(jail: FakeJail) -> None:
+    configure(jail)
+    (jail.directory / "certs/servercert.pem").unlink()
+    with pytest.raises(configuration_error(), match="provide both or none"):
+        configure(jail)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BACKEND_HOST", "a b"),
+        ("BACKEND_HOST", "host;return 200"),
+        ("BACKEND_HOST", '"'),
+        ("BACKEND_HOST", "-x.example"),
+        ("BACKEND_HOST", "::1"),
+        ("BACKEND_HOST", "300.1.1.1"),
+        ("BACKEND_HOST", ""),
+        ("CERTIFICATE_NAMES", "ok.example,"),
+        ("CERTIFICATE_NAMES", "DNS:x"),
+        ("WSS_PROXY_BIND_PORT", "0"),
+        ("WSS_PROXY_BIND_PORT", "65536"),
+        ("WSS_PROXY_BIND_PORT", "\u0661\u0660\u0660\u0660"),
+        ("READ_TIMEOUT", "60"),
+        ("READ_TIMEOUT", "60s; evil on"),
+        ("BRIDGE", "tcp"),
+        ("PROXY_WORKER_PROCESSES", "0"),
+        ("PROXY_BASE_DIR", "/etc/../etc"),
+        ("PROXY_BASE_DIR", "etc/nginx"),
+    ],
+)
+def test_a_value_that_could_change_the_configuration_is_refused(jail: FakeJail, name: str, value: str) -> None:
+    with pytest.raises(configuration_error(), match=name):
+        module("environment").validate({**jail.values(), name: value})
+
+
+@pytest.mark.parametrize("name", sorted(set(IMAGE) | {"BACKEND_HOST", "CERTIFICATE_NAMES", "JAIL_BASE_DIR"}))
+def test_a_missing_variable_is_named(jail: FakeJail, name: str) -> None:
+    values = jail.values()
+    del values[name]
+    with pytest.raises(configuration_error(), match=f"{name} is missing"):
+        module("environment").validate(values)
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "not a JSON object"),
+        (json.dumps({"limits": POLICY["limits"]}), "missing 'authentication'"),
+        (json.dumps({**POLICY, "extra": {}}), "unknown 'extra'"),
+        (policy_with("authentication", provider="none"), "provider"),
+        (policy_with("authentication", algorithms=[]), "algorithms"),
+        (policy_with("authentication", algorithms=["HS256"]), "algorithms"),
+        (policy_with("authentication", algorithms=["none"]), "algorithms"),
+        (policy_with("authentication", issuer="ftp://x"), "issuer"),
+        (policy_with("authentication", authorizerUrl="http://x/a; deny all"), "authorizerUrl"),
+        (policy_with("authentication", authorizerUrl="http://${UNKNOWN}/"), "authorizerUrl"),
+        (policy_with("authentication", clockSkew=30), "clockSkew"),
+        (policy_with("authentication", issuerr="x"), "unknown 'issuerr'"),
+        (policy_with("limits", maxFrameSize=-1), "maxFrameSize"),
+        (policy_with("limits", maxFrameSize=True), "maxFrameSize"),
+        (policy_with("limits", drainTimeout="soon"), "drainTimeout"),
+    ],
+)
+def test_a_policy_that_is_not_understood_is_refused(jail: FakeJail, policy: str, message: str) -> None:
+    with pytest.raises(configuration_error(), match=message):
+        configure(jail, POLICY=policy)
+
+
+def test_openidc_is_refused_by_an_image_that_lacks_it(jail: FakeJail) -> None:
+    with pytest.raises(configuration_error(), match="openidc needs an image of NginxBuild=source"):
+        configure(jail, POLICY=policy_with("authentication", provider="openidc"))
+
+
+def test_a_template_with_an_unknown_variable_is_refused(jail: FakeJail) -> None:
+    (jail.directory / "templates/extra.conf.template").write_text("set $x ${NOBODY_DEFINES_THIS};")
+    with pytest.raises(configuration_error(), match="NOBODY_DEFINES_THIS"):
+        configure(jail)
+
+
+@pytest.mark.parametrize(
+    "text", ["no equals sign", "lower=1", "A=1\nA=2", "A='unterminated", "A=two words", "=1", "A B=1"]
+)
+def test_an_unreadable_environment_file_is_refused(text: str) -> None:
+    with pytest.raises(configuration_error(), match="line"):
+        module("environment").parse_environment(text, "user data")
+
+
+def test_environment_values_keep_quotes_spaces_and_dollar_signs() -> None:
+    parsed: Mapping[str, str] = module("environment").parse_environment('# note\n\nA=\'{"x": "${B}"}\'\nB=\n', "file")
+    assert parsed == {"A": '{"x": "${B}"}', "B": ""}
+
+
+@pytest.mark.parametrize("missing", ["BACKEND_HOST", "CERTIFICATE_NAMES", "POLICY"])
+def test_missing_instance_settings_are_named(tmp_path: Path, missing: str) -> None:
+    values = {"BACKEND_HOST": "b.example", "CERTIFICATE_NAMES": "c.example", "POLICY": "x"}
+    del values[missing]
+    file = tmp_path / "instance.env"
+    file.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
+    with pytest.raises(configuration_error(), match=missing):
+        module("environment").instance_settings(file)
+
+
+def test_user_data_cannot_set_what_belongs_to_the_image(tmp_path: Path) -> None:
+    file = tmp_path / "instance.env"
+    file.write_text("BACKEND_HOST=b.example\nCERTIFICATE_NAMES=c.example\nPOLICY=x\nJAIL_BASE_DIR=/\n")
+    with pytest.raises(configuration_error(), match="unknown JAIL_BASE_DIR"):
+        module("environment").instance_settings(file)
+
+
+def test_name_servers_of_the_machine_are_used(tmp_path: Path) -> None:
+    file = tmp_path / "resolv.conf"
+    file.write_text("search example.com\nnameserver 10.0.0.2\nnameserver fe80::1%eth0\noptions edns0\n")
+    assert module("environment").resolvers(file) == "10.0.0.2 [fe80::1]"
+
+
+def test_a_machine_without_name_servers_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "resolv.conf"
+    file.write_text("search example.com\n")
+    with pytest.raises(configuration_error(), match="no name server"):
+        module("environment").resolvers(file)
