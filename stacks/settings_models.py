@@ -185,8 +185,8 @@ class ProxySettings(Group):
     proxy_cloudwatch_log_group: Annotated[str, words.LOG_GROUP] = _setting(
         "SecureProxy", Effect.IMAGE, "CloudWatch log group of the proxies' logs; kept for 14 days."
     )
-    keepalive_timeout: Annotated[int, integer(0, 3600)] = _setting(
-        120, Effect.IMAGE, "Seconds that an idle HTTP connection stays open; 0 closes it after each response."
+    keepalive_timeout: Annotated[int, integer(1, 3600)] = _setting(
+        120, Effect.IMAGE, "Seconds that an idle HTTP connection stays open."
     )
     wss_proxy_bind_port: Annotated[int, PORT] = _setting(10000, Effect.IMAGE, "Public port for `wss://`.")
     o_auth_proxy_bind_port: Annotated[int, PORT] = _setting(

@@ -35,6 +35,12 @@ _INSTANCE_TYPE = re.compile(
 
 def is_host_name(host: str) -> bool:
     """Whether `host` is a DNS name in letters, digits and hyphens (RFC 1123 section 2.1) or an IPv4 address."""
+    if host.rpartition(".")[2].isdecimal():
+        try:
+            ipaddress.IPv4Address(host)
+        except ValueError:
+            return False
+        return True
     return _HOST_NAME.fullmatch(host) is not None
 
 

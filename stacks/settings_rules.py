@@ -143,16 +143,6 @@ def _authorizer_url(settings: ProjectSettings) -> Iterator[Problem]:
         yield problem(f"{_AUTHENTICATION}.authorizerUrl", wrong, allowed)
 
 
-def _algorithms_of_openidc(settings: ProjectSettings) -> Iterator[Problem]:
-    # lua-resty-openidc 1.8 looks keys up for the RS family alone; other signatures would fail at every handshake.
-    authentication = settings.proxy_settings.authentication
-    for index, name in enumerate(authentication.algorithms):
-        if authentication.provider == "openidc" and not name.startswith("RS"):
-            wrong = f'"{name}" is an algorithm for which provider openidc finds no keys'
-            allowed = "`RS256`, `RS384` or `RS512`, or provider `external`"
-            yield problem(f"{_AUTHENTICATION}.algorithms[{index}]", wrong, allowed)
-
-
 def _message_and_frame(settings: ProjectSettings) -> Iterator[Problem]:
     limits = settings.proxy_settings.limits
     if 0 < limits.max_message_size < limits.max_frame_size:
@@ -194,7 +184,6 @@ RULES = (
     Rule(("proxyFleet.minCapacity", "proxyFleet.maxCapacity"), _fleet_capacity),
     Rule(("proxyFleet.instanceType", "imagebuilder.instanceTypes"), _one_architecture),
     Rule((f"{_AUTHENTICATION}.provider", f"{_AUTHENTICATION}.authorizerUrl", AUTHORIZER), _authorizer_url),
-    Rule((f"{_AUTHENTICATION}.provider", f"{_AUTHENTICATION}.algorithms"), _algorithms_of_openidc),
     Rule((f"{LIMITS}.maxFrameSize", f"{LIMITS}.maxMessageSize"), _message_and_frame),
     Rule((f"{LIMITS}.sessionsPerWorker", "proxySettings.proxyWorkerConnections"), _sessions_per_worker),
     Rule(
