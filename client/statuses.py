@@ -1,0 +1,27 @@
+"""What a refusal or an end means and what to do about it; `docs/clients.md` has the same for other clients' authors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+HANDSHAKE_REMEDIES: Mapping[int, str] = {
+    401: "the proxy saw no bearer token: does something on the path remove the Authorization header?",
+    403: "the proxy does not accept this token: its nginx-error.log says why (signature, issuer, audience, expiry)",
+    404: "this is not the WSS listener of the proxy: check --wss-port",
+    426: "the proxy speaks another WebSocket version, or something on the path removes the Upgrade header",
+    429: "too many connections or handshakes from this address or subject: wait, then try again",
+    502: "the proxy cannot reach the TCP application: check the application and its load balancer",
+    503: "the proxy cannot verify tokens now: check that it reaches the OpenID Connect server, then try again",
+}
+"""By HTTP status of a refused handshake."""
+
+CLOSE_REMEDIES: Mapping[int, str] = {
+    1000: "the TCP application ended the connection",
+    1001: "the proxy is being replaced or restarted: connect again",
+    1002: "the proxy saw a violation of RFC 6455: something on the path alters frames",
+    1006: "the connection broke without a close frame: the proxy was killed, or something on the path cut it",
+    1009: "a frame or message is larger than the proxy's limit: send smaller ones",
+    1011: "the connection to the TCP application failed or timed out: its log and the proxy's nginx-error.log say more",
+    4401: "the token expired: obtain a new one and connect again",
+}
+"""By close code."""
