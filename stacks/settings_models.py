@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -17,6 +17,10 @@ from stacks import settings_network as network
 from stacks import settings_words as words
 from stacks.settings_cron import CRON
 from stacks.settings_types import BOOLEAN, PORT, ListKind, choice, duration, integer
+
+BaseImage = Literal["amazon-linux-2023", "ubuntu-24.04"]
+Provider = Literal["openidc", "external"]
+Bridge = Literal["lua", "websockify"]
 
 
 class Effect(StrEnum):
@@ -93,8 +97,8 @@ class ImageBuilder(Group):
     extra_tags: Annotated[Mapping[str, str], words.TAGS] = _setting(
         {"imagePipeline": "AMIBuilder"}, Effect.IMAGE, "Further tags of images and build instances."
     )
-    base_image: Annotated[Literal["amazon-linux-2023", "ubuntu-24.04"], choice("amazon-linux-2023", "ubuntu-24.04")] = (
-        _setting("amazon-linux-2023", Effect.IMAGE, "Operating system of both images, newest AWS-managed version.")
+    base_image: Annotated[BaseImage, choice(*get_args(BaseImage))] = _setting(
+        "amazon-linux-2023", Effect.IMAGE, "Operating system of both images, newest AWS-managed version."
     )
     schedule: Annotated[str, CRON] = _setting(
         "cron(0 2 ? * sun *)",
@@ -112,7 +116,7 @@ class ImageBuilder(Group):
 class Authentication(Group):
     """Who may open a session."""
 
-    provider: Annotated[Literal["openidc", "external"], choice("openidc", "external")] = _setting(
+    provider: Annotated[Provider, choice(*get_args(Provider))] = _setting(
         "openidc",
         Effect.BOOT,
         "`openidc`: the proxy verifies tokens itself with lua-resty-openidc (only in images built with "
@@ -219,7 +223,7 @@ class ProxySettings(Group):
     websockify_send_timeout: Annotated[str, duration("1ms", "24h")] = _setting(
         "60s", Effect.IMAGE, "How long a receiver may refuse to take more bytes."
     )
-    bridge: Annotated[Literal["lua", "websockify"], choice("lua", "websockify")] = _setting(
+    bridge: Annotated[Bridge, choice(*get_args(Bridge))] = _setting(
         "lua",
         Effect.IMAGE,
         "What joins WebSocket and TCP: this project's streaming bridge, or websockify-nginx-module (only in images "

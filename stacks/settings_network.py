@@ -14,6 +14,7 @@ _NOT_FOR_A_VPC = tuple(
     ipaddress.IPv4Network(block)
     for block in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "172.17.0.0/16", "224.0.0.0/3")
 )
+_CIDR = re.compile(r"[0-9.]{7,15}(?:/[0-9]{1,2})?", re.ASCII)
 _HOST_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_HOST_LABEL}(?:\.{_HOST_LABEL})*", re.ASCII)
 # What a URL path may hold without meaning anything to a shell, to NGINX or to JSON.
@@ -46,6 +47,8 @@ def is_host_name(host: str) -> bool:
 
 def parse_network(value: object) -> ipaddress.IPv4Network:
     text = parse_text(value)
+    if not _CIDR.fullmatch(text):
+        raise RefusedError("is not an IPv4 CIDR block")
     try:
         return ipaddress.IPv4Network(text)
     except ValueError as error:

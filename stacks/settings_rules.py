@@ -25,8 +25,21 @@ TCP_SERVER = "mockServers.tcpServerPort"
 OAUTH_SERVER = "mockServers.oAuthServerPort"
 AUTHORIZER = "mockServers.authorizerPort"
 BRIDGE = "proxySettings.bridge"
-LIMITS = "proxySettings.limits"
-_AUTHENTICATION = "proxySettings.authentication"
+PROVIDER = "proxySettings.authentication.provider"
+AUTHORIZER_URL = "proxySettings.authentication.authorizerUrl"
+SESSION_AGE = "proxySettings.limits.maxSessionAge"
+FRAME_SIZE = "proxySettings.limits.maxFrameSize"
+MESSAGE_SIZE = "proxySettings.limits.maxMessageSize"
+WORKER_SESSIONS = "proxySettings.limits.sessionsPerWorker"
+WORKER_CONNECTIONS = "proxySettings.proxyWorkerConnections"
+VPC_CIDR = "vpc.cidr"
+MASK = "vpc.subnets.mask"
+ZONES = "vpc.maxAzs"
+NAT_GATEWAYS = "vpc.natGateways"
+MINIMUM = "proxyFleet.minCapacity"
+MAXIMUM = "proxyFleet.maxCapacity"
+FLEET_TYPE = "proxyFleet.instanceType"
+BUILD_TYPES = "imagebuilder.instanceTypes"
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Rule:
+    """A sentence for the documentation, the keys that it speaks of, and the check."""
+
+    text: str
     keys: tuple[str, ...]
     check: Callable[[ProjectSettings], Iterator[Problem]]
 
@@ -106,30 +122,30 @@ def _room_for_subnets(settings: ProjectSettings) -> Iterator[Problem]:
     smallest = next(mask for mask in range(block.prefixlen, 33) if 2 ** (mask - block.prefixlen) >= needed)
     if vpc.subnets.mask < smallest:
         wrong = f"{vpc.subnets.mask} leaves no room in {vpc.cidr} for {needed} subnets, two per availability zone"
-        allowed = f"a whole number from {smallest} to 28" if smallest <= 28 else "a larger vpc.cidr or fewer vpc.maxAzs"
-        yield problem("vpc.subnets.mask", wrong, allowed)
+        allowed = f"a whole number from {smallest} to 28" if smallest <= 28 else f"a larger {VPC_CIDR} or fewer {ZONES}"
+        yield problem(MASK, wrong, allowed)
 
 
 def _nat_gateways(settings: ProjectSettings) -> Iterator[Problem]:
     count, zones = settings.vpc.nat_gateways, settings.vpc.max_azs
     if count > zones:
         wrong = f"{count} is more than one per availability zone"
-        yield problem("vpc.natGateways", wrong, f"from 1 to {zones} (vpc.maxAzs)")
+        yield problem(NAT_GATEWAYS, wrong, f"from 1 to {zones} ({ZONES})")
 
 
 def _fleet_capacity(settings: ProjectSettings) -> Iterator[Problem]:
     fleet = settings.proxy_fleet
     if fleet.max_capacity < fleet.min_capacity:
-        wrong = f"{fleet.max_capacity} is below proxyFleet.minCapacity {fleet.min_capacity}"
-        yield problem("proxyFleet.maxCapacity", wrong, f"from {fleet.min_capacity} to 100")
+        wrong = f"{fleet.max_capacity} is below {MINIMUM} {fleet.min_capacity}"
+        yield problem(MAXIMUM, wrong, f"from {fleet.min_capacity} to 100")
 
 
 def _one_architecture(settings: ProjectSettings) -> Iterator[Problem]:
     wanted = settings.architecture
     for index, name in enumerate(settings.imagebuilder.instance_types):
         if network.architecture_of(name) != wanted:
-            wrong = f'"{name}" is not {wanted} as proxyFleet.instanceType {settings.proxy_fleet.instance_type} is'
-            yield problem(f"imagebuilder.instanceTypes[{index}]", wrong, "instance types of one architecture")
+            wrong = f'"{name}" is not {wanted} as {FLEET_TYPE} {settings.proxy_fleet.instance_type} is'
+            yield problem(f"{BUILD_TYPES}[{index}]", wrong, "instance types of one architecture")
 
 
 def _authorizer_url(settings: ProjectSettings) -> Iterator[Problem]:
@@ -139,54 +155,90 @@ def _authorizer_url(settings: ProjectSettings) -> Iterator[Problem]:
     on_mock_servers = settings.proxy_settings.authentication.provider == "external" and "${BACKEND_HOST}" in url
     if on_mock_servers and not url.startswith(f"{host}:{port}/"):
         wrong = f'"{url}" does not lead to the authorizer of the mock servers, port {port}'
-        allowed = f"`{host}:{port}/authorize` (mockServers.authorizerPort), or a host of your own"
-        yield problem(f"{_AUTHENTICATION}.authorizerUrl", wrong, allowed)
+        allowed = f"`{host}:{port}/authorize` ({AUTHORIZER}), or a host of your own"
+        yield problem(AUTHORIZER_URL, wrong, allowed)
 
 
-def _message_and_frame(settings: ProjectSettings) -> Iterator[Problem]:
+def _frame_size(settings: ProjectSettings) -> Iterator[Problem]:
     limits = settings.proxy_settings.limits
     if 0 < limits.max_message_size < limits.max_frame_size:
-        wrong = f"{limits.max_frame_size} is above {LIMITS}.maxMessageSize {limits.max_message_size}"
-        yield problem(f"{LIMITS}.maxFrameSize", wrong, f"from 0 to {limits.max_message_size}")
+        wrong = f"{limits.max_frame_size} is above {MESSAGE_SIZE} {limits.max_message_size}"
+        yield problem(FRAME_SIZE, wrong, f"from 0 to {limits.max_message_size}")
 
 
 def _sessions_per_worker(settings: ProjectSettings) -> Iterator[Problem]:
     sessions = settings.proxy_settings.limits.sessions_per_worker
     most = settings.proxy_settings.proxy_worker_connections // 2
     if sessions > most:
-        wrong = f"{sessions} sessions take more than proxySettings.proxyWorkerConnections, two each"
-        yield problem(f"{LIMITS}.sessionsPerWorker", wrong, f"from 0 to {most}")
+        wrong = f"{sessions} sessions take more than {WORKER_CONNECTIONS}, two each"
+        yield problem(WORKER_SESSIONS, wrong, f"from 0 to {most}")
 
 
 def _limits_of_websockify(settings: ProjectSettings) -> Iterator[Problem]:
     limits = settings.proxy_settings.limits
     if settings.proxy_settings.bridge != "websockify":
         return
-    for key, given in (
-        ("maxSessionAge", milliseconds(limits.max_session_age) > 0),
-        ("maxFrameSize", limits.max_frame_size > 0),
-        ("maxMessageSize", limits.max_message_size > 0),
+    for path, given in (
+        (SESSION_AGE, milliseconds(limits.max_session_age) > 0),
+        (FRAME_SIZE, limits.max_frame_size > 0),
+        (MESSAGE_SIZE, limits.max_message_size > 0),
     ):
         if given:
             wrong = f"is set, but {BRIDGE} websockify cannot enforce it"
-            yield problem(f"{LIMITS}.{key}", wrong, f'0, or {BRIDGE} "lua"')
+            yield problem(path, wrong, f"zero, or `lua` as {BRIDGE}")
 
 
 _PORTS = (WSS_PORT, OAUTH_PORT, TCP_SERVER, OAUTH_SERVER)
 
 RULES = (
-    Rule((*_PORTS, AUTHORIZER), _distinct_ports),
-    Rule((*_PORTS, FACTOR), _backend_ports),
-    Rule((RANGE_START, RANGE_END), _ephemeral_range),
-    Rule((WSS_PORT, OAUTH_PORT, RANGE_START, RANGE_END), _bind_ports_outside_range),
-    Rule(("vpc.cidr", "vpc.subnets.mask", "vpc.maxAzs"), _room_for_subnets),
-    Rule(("vpc.natGateways", "vpc.maxAzs"), _nat_gateways),
-    Rule(("proxyFleet.minCapacity", "proxyFleet.maxCapacity"), _fleet_capacity),
-    Rule(("proxyFleet.instanceType", "imagebuilder.instanceTypes"), _one_architecture),
-    Rule((f"{_AUTHENTICATION}.provider", f"{_AUTHENTICATION}.authorizerUrl", AUTHORIZER), _authorizer_url),
-    Rule((f"{LIMITS}.maxFrameSize", f"{LIMITS}.maxMessageSize"), _message_and_frame),
-    Rule((f"{LIMITS}.sessionsPerWorker", "proxySettings.proxyWorkerConnections"), _sessions_per_worker),
     Rule(
-        (BRIDGE, f"{LIMITS}.maxSessionAge", f"{LIMITS}.maxFrameSize", f"{LIMITS}.maxMessageSize"), _limits_of_websockify
+        f"All ports differ: `{WSS_PORT}`, `{OAUTH_PORT}`, `{TCP_SERVER}`, `{OAUTH_SERVER}`, `{AUTHORIZER}` and "
+        f"{HEALTH_PORT}, on which every proxy answers health checks.",
+        (*_PORTS, AUTHORIZER),
+        _distinct_ports,
+    ),
+    Rule(
+        f"`{WSS_PORT}` minus `{FACTOR}` is `{TCP_SERVER}`; `{OAUTH_PORT}` minus `{FACTOR}` is `{OAUTH_SERVER}`.",
+        (*_PORTS, FACTOR),
+        _backend_ports,
+    ),
+    Rule(
+        f"`{RANGE_START}` is at most `{RANGE_END}`, and {HEALTH_PORT} is outside that range.",
+        (RANGE_START, RANGE_END),
+        _ephemeral_range,
+    ),
+    Rule(
+        f"`{WSS_PORT}` and `{OAUTH_PORT}` are outside that range too.",
+        (WSS_PORT, OAUTH_PORT, RANGE_START, RANGE_END),
+        _bind_ports_outside_range,
+    ),
+    Rule(
+        f"`{VPC_CIDR}` has room for two subnets of `{MASK}` in each of `{ZONES}` availability zones.",
+        (VPC_CIDR, MASK, ZONES),
+        _room_for_subnets,
+    ),
+    Rule(f"`{NAT_GATEWAYS}` is at most `{ZONES}`.", (NAT_GATEWAYS, ZONES), _nat_gateways),
+    Rule(f"`{MINIMUM}` is at most `{MAXIMUM}`.", (MINIMUM, MAXIMUM), _fleet_capacity),
+    Rule(
+        f"`{FLEET_TYPE}` and all of `{BUILD_TYPES}` have the same CPU architecture.",
+        (FLEET_TYPE, BUILD_TYPES),
+        _one_architecture,
+    ),
+    Rule(
+        f"With `{PROVIDER}` `external` and a `{AUTHORIZER_URL}` on `${{BACKEND_HOST}}`, its port is `{AUTHORIZER}`.",
+        (PROVIDER, AUTHORIZER_URL, AUTHORIZER),
+        _authorizer_url,
+    ),
+    Rule(f"`{FRAME_SIZE}` is at most `{MESSAGE_SIZE}`, where both are set.", (FRAME_SIZE, MESSAGE_SIZE), _frame_size),
+    Rule(
+        f"`{WORKER_SESSIONS}` is at most half of `{WORKER_CONNECTIONS}`.",
+        (WORKER_SESSIONS, WORKER_CONNECTIONS),
+        _sessions_per_worker,
+    ),
+    Rule(
+        f"`{SESSION_AGE}`, `{FRAME_SIZE}` and `{MESSAGE_SIZE}` are not set with `{BRIDGE}` `websockify`, which cannot "
+        "enforce them.",
+        (BRIDGE, SESSION_AGE, FRAME_SIZE, MESSAGE_SIZE),
+        _limits_of_websockify,
     ),
 )

@@ -18,7 +18,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 ERROR_TYPE = "setting"  # the pydantic error type whose text is ours and complete
 
-_INTEGER_TEXT = re.compile(r"-?[0-9]{1,18}")
+_INTEGER_TEXT = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _DURATION_TEXT = re.compile(r"([0-9]{1,9})(ms|s|m|h)")
 _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 _SHOWN_CHARACTERS = 80
@@ -81,7 +81,7 @@ class ListKind:
             refuse(value, "is not a list", self.allowed)
         if len(value) < self.at_least:
             refuse(value, "has too few entries", self.allowed)
-        if len({shown(entry) for entry in value}) != len(value):
+        if len({json.dumps(entry, default=str) for entry in value}) != len(value):
             refuse(value, "names something twice", self.allowed)
         return value
 
