@@ -1,0 +1,111 @@
+--- The bridge: WebSocket on the client's side, a plain TCP stream on the backend's.
+--
+-- run() is the content handler of the WSS listener, called for a request that may pass. The backend is connected
+-- before the upgrade is accepted, so that a backend that is not there is an HTTP error, which every client understands.
+
+local semaphore = require("ngx.semaphore")
+local drain = require("secure_proxy.drain")
+local handshake = require("secure_proxy.ws.handshake")
+local session_module = require("secure_proxy.ws.session")
+
+local ngx = ngx
+
+local _M = {}
+
+local function refuse(status, reason, headers)
+    ngx.log(ngx.NOTICE, "refused with ", status, ": ", reason)
+    ngx.status = status
+    for name, value in pairs(headers or {}) do
+        ngx.header[name] = value
+    end
+    ngx.header["Content-Type"] = "application/json"
+    ngx.header["Cache-Control"] = "no-store"
+    ngx.print('{"error":"', reason, '"}\n')
+    return ngx.exit(status)
+end
+
+local function connect(options)
+    local backend = ngx.socket.tcp()
+    backend:settimeouts(options.connect_timeout_ms, options.send_timeout_ms, options.read_timeout_ms)
+    -- A connection carries one session, so it never comes from the pool of kept-alive ones, nor goes there.
+    local ok, err = backend:connect(options.backend_host, options.backend_port)
+    return ok and backend, err
+end
+
+-- The session's own semaphore, or an error that ends the handshake.
+local function admit(options)
+    local limit = options.limits and options.limits.sessions_per_worker or 0
+    if limit > 0 and drain.count() >= limit then
+        return nil, "too many sessions"
+    end
+    return semaphore.new(0)
+end
+
+local function finish(session, options, orderly)
+    drain.leave(session)
+    if options.on_close then
+        options.on_close(session)
+    end
+    if session.bytes_lost > 0 then
+        ngx.log(ngx.WARN, session.bytes_lost, " bytes from the client were not delivered: ", session.reason)
+    end
+    -- OK lingers: the close frame must not be overtaken by a reset for bytes that the client was still sending.
+    return ngx.exit(orderly and ngx.OK or 444)
+end
+
+--- Called once in each worker (init_worker).
+function _M.start_worker()
+    drain.start()
+end
+
+--- Serve one WebSocket session; returns when it has ended.
+-- @param options table:
+--   backend_host, backend_port;
+--   connect_timeout_ms, read_timeout_ms, send_timeout_ms;
+--   limits: drain_timeout_ms, max_session_age_ms, max_frame_size, max_message_size (bytes), control_frames_per_second,
+--     sessions_per_worker (each 0 or nil: no limit), allowed_origins (list, empty: any);
+--   expires_at: seconds since 1970 at which the session is cut with 4401, or nil;
+--   on_open(session), on_close(session): called when the upgrade is accepted and when the session has ended; see
+--     session.run() for the fields. They must not fail or yield.
+function _M.run(options)
+    local agreed, refusal = handshake.check(handshake.request(), options.limits and options.limits.allowed_origins)
+    if not agreed then
+        return refuse(refusal.status, refusal.reason, refusal.headers)
+    end
+    local wake, full = admit(options)
+    if not wake then
+        return refuse(503, full, { ["Retry-After"] = "5" })
+    end
+    local backend, unreachable = connect(options)
+    if not backend then
+        ngx.log(ngx.ERR, "backend ", options.backend_host, ":", options.backend_port, ": ", unreachable)
+        if unreachable == "timeout" then
+            return refuse(504, "the application did not answer in time")
+        end
+        return refuse(502, "the application cannot be reached")
+    end
+
+    ngx.status = 101 -- for the access log: the raw socket bypasses NGINX's own response
+    local client, err = ngx.req.socket(true)
+    if not client then
+        backend:close()
+        ngx.log(ngx.ERR, "no raw request socket: ", err)
+        return ngx.exit(500)
+    end
+    local session = session_module.new(options, client, backend, wake)
+    drain.enter(session)
+    if options.on_open then
+        options.on_open(session)
+    end
+    client:settimeouts(options.connect_timeout_ms, options.send_timeout_ms, options.read_timeout_ms)
+    local sent
+    sent, err = client:send(handshake.accept(agreed))
+    if not sent then
+        session.code, session.reason = 1006, "client connection lost: " .. err
+        backend:close()
+        return finish(session, options, false)
+    end
+    return finish(session, options, session_module.run(session, options))
+end
+
+return _M

@@ -1,0 +1,75 @@
+--- Ending a worker's sessions when it is told to quit (reload or graceful stop).
+--
+-- NGINX has no "worker is leaving" event for Lua, but it expires all pending timers early then: one far-off timer a
+-- worker is the alarm. Each session is given a moment of its own within the drain time, so that the clients'
+-- reconnections don't arrive all at once.
+
+local ngx = ngx
+
+local random = math.random
+
+local ALARM_SECONDS = 3600
+
+local _M = {}
+
+local sessions = {}
+local count = 0
+local leaving = false
+local armed = false
+
+local function schedule(session)
+    session.leaves_at = ngx.now() + random() * session.limits.drain_timeout_ms / 1000
+    session.wake:post(1)
+end
+
+local function alarm(premature)
+    armed = false
+    if not premature then
+        return _M.start()
+    end
+    leaving = true
+    for session in pairs(sessions) do
+        schedule(session)
+    end
+end
+
+--- Arm the alarm; for init_worker. Harmless when it is armed already.
+function _M.start()
+    if armed then
+        return
+    end
+    local ok, err = ngx.timer.at(ALARM_SECONDS, alarm)
+    if ok then
+        armed = true
+    elseif ngx.worker.exiting() then
+        leaving = true
+    else
+        ngx.log(ngx.ERR, "sessions of this worker will not be told of a shutdown: ", err)
+    end
+end
+
+--- Number of sessions in this worker.
+function _M.count()
+    return count
+end
+
+--- Enter a session: a table with `wake` (semaphore) and `limits.drain_timeout_ms`. On drain its `leaves_at` is set, in
+-- ngx.now() seconds, and `wake` posted.
+function _M.enter(session)
+    _M.start()
+    sessions[session] = true
+    count = count + 1
+    if leaving then
+        schedule(session)
+    end
+end
+
+--- Remove a session that has ended.
+function _M.leave(session)
+    if sessions[session] then
+        sessions[session] = nil
+        count = count - 1
+    end
+end
+
+return _M
