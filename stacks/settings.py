@@ -77,7 +77,7 @@ def _with_overrides(raw: dict[str, Any], overrides: Mapping[str, object], file: 
             if not isinstance(place, dict):
                 wrong = f"cannot be set because {parent} is not an object, allowed: keys of docs/configuration.md"
                 raise SettingsError.of(file, [(f"projectSettings.{key}", wrong)])
-        place[last] = value
+        place[last] = copy.deepcopy(value)
     return result
 
 

@@ -45,6 +45,7 @@ class _Field:
         return int(text)
 
 
+_WORD = re.compile("|".join((*_MONTHS, *_DAYS)), re.IGNORECASE)
 _DAY_NUMBER = r"(?:[1-9]|[12][0-9]|3[01])"
 _WEEKDAY = rf"(?:[1-7]|{'|'.join(_DAYS)})"
 _FIELDS = (
@@ -58,13 +59,13 @@ _FIELDS = (
 
 
 def parse_cron(value: object) -> str:
-    """The expression in the form `cron(…)`; accepted with and without that wrapper, names of days in any case."""
+    """The expression in the form `cron(…)`; accepted with and without that wrapper, names in any case."""
     text = parse_text(value)
     wrapped = re.fullmatch(r"cron\((.*)\)", text, re.ASCII)
     fields = (wrapped[1] if wrapped else text).split(" ")
     if len(fields) != len(_FIELDS):
         raise RefusedError(f"has {len(fields)} fields instead of {len(_FIELDS)}")
-    fields = [re.sub(r"[A-Za-z]{3,}", lambda word: word[0].lower(), field) for field in fields]
+    fields = [_WORD.sub(lambda word: word[0].lower(), field) for field in fields]
     days = (fields[2], fields[4])
     if days.count("?") != 1:
         raise RefusedError("must have `?` either as day of the month or as day of the week")

@@ -82,16 +82,18 @@ def _distinct_ports(settings: ProjectSettings) -> Iterator[Problem]:
 def _backend_ports(settings: ProjectSettings) -> Iterator[Problem]:
     factor = settings.proxy_settings.proxy_port_scale_factor
     proxy, mocks = settings.proxy_settings, settings.mock_servers
+    binds = (proxy.wss_proxy_bind_port, proxy.o_auth_proxy_bind_port)
+    lowest, highest = max(binds) - 65535, min(binds) - 1
+    if not lowest <= factor <= highest:
+        wrong = f"{factor} leads from the bind ports {binds[0]} and {binds[1]} to ports that do not exist"
+        yield problem(FACTOR, wrong, f"a whole number from {lowest} to {highest}")
+        return
     for bind_path, bind, mock_path, mock in (
         (WSS_PORT, proxy.wss_proxy_bind_port, TCP_SERVER, mocks.tcp_server_port),
         (OAUTH_PORT, proxy.o_auth_proxy_bind_port, OAUTH_SERVER, mocks.o_auth_server_port),
     ):
-        backend = bind - factor
-        if not 1 <= backend <= 65535:
-            allowed = f"a factor from {bind - 65535} to {bind - 1} for this bind port"
-            yield problem(FACTOR, f"{factor} makes {bind_path} {bind} the backend port {backend}", allowed)
-        elif backend != mock:
-            yield problem(mock_path, f"{mock} is not {bind_path} {bind} minus {FACTOR} {factor}", str(backend))
+        if bind - factor != mock:
+            yield problem(mock_path, f"{mock} is not {bind_path} {bind} minus {FACTOR} {factor}", str(bind - factor))
 
 
 def _ephemeral_range(settings: ProjectSettings) -> Iterator[Problem]:

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, NoReturn
 
 from pydantic import GetCoreSchemaHandler
@@ -174,7 +173,7 @@ def text(pattern: str, allowed: str, *, name: str = "string", wrong: str = "has 
 
 
 def string_map(key: Kind, value: Kind, *, at_most: int) -> Kind:
-    """A JSON object whose keys and values are strings of two kinds; the setting is a read-only mapping."""
+    """A JSON object whose keys and values are strings of two kinds; the setting is a mapping to be read only."""
 
     def parse(raw: object) -> Mapping[str, str]:
         if not isinstance(raw, Mapping):
@@ -189,7 +188,7 @@ def string_map(key: Kind, value: Kind, *, at_most: int) -> Kind:
                 except RefusedError as refused:
                     raise RefusedError(f"holds {shown(part)}, which {refused}") from None
             result[name] = entry
-        return MappingProxyType(result)
+        return result
 
     return Kind("object", f"at most {at_most} entries; key: {key.allowed}; value: {value.allowed}", parse)
 
