@@ -38,6 +38,8 @@ compile_nginx() {
     autoindex auth_basic browser charset empty_gif fastcgi grpc gzip memcached mirror scgi split_clients ssi
     upstream_hash upstream_ip_hash upstream_random userid uwsgi
   )
+  local -a disabled=("${without[@]/#/--without-http_}")
+  disabled=("${disabled[@]/%/_module}")
   export LUAJIT_LIB=$LUAJIT_PREFIX/lib LUAJIT_INC=$LUAJIT_PREFIX/include/luajit-2.1
   cd "$SOURCES/nginx"
   auto/configure \
@@ -61,7 +63,7 @@ compile_nginx() {
     --with-pcre-jit \
     --with-stream=dynamic \
     --with-stream_ssl_module \
-    "${without[@]/#/--without-http_}" \
+    "${disabled[@]}" \
     --add-module="$SOURCES/ngx_devel_kit" \
     --add-module="$SOURCES/lua-nginx-module" \
     --add-module="$SOURCES/websockify-nginx-module" \
