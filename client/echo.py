@@ -110,9 +110,11 @@ async def echo(session: Session, lines: Sequence[bytes], timeout: float) -> Echo
     try:
         await asyncio.wait({reader, completion}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if not reader.done() and not completion.done():
+            code = session.close_code
+            closed = f"; close code {code} came, but not the connection's end" if code else ""
             raise ExpectationError(
                 f"the {comparison.expected_size} bytes sent back within {timeout:g} s",
-                f"{comparison.progress()}, when the time ran out",
+                f"{comparison.progress()}, when the time ran out{closed}",
                 "is the application behind the proxy an echo server, and is it up? --timeout allows more time",
             )
         await asyncio.wait({reader}, timeout=SETTLE_SECONDS)

@@ -86,10 +86,18 @@ class Session:
             raise RuntimeError("the session has not ended")
         return self._ending
 
+    @property
+    def close_code(self) -> int | None:
+        """The close code received so far, also while the connection is still there; None before a close frame."""
+        received = self._connection.protocol.close_rcvd
+        return received.code if received else None
+
     async def send(self, data: bytes) -> bool:
         """Sends bytes as one binary message, waiting while the network is slower; False if the session has ended."""
         try:
             await self._connection.send(data)
+            # `send` need not yield; the event loop must get to notice that the connection is gone.
+            await asyncio.sleep(0)
         except ConnectionClosed:
             return False
         return True

@@ -70,4 +70,6 @@ def handshake_failed(error: ssl.SSLError, where: str) -> ExpectationError:
         remedy = "something other than TLS answers on this port: check host and port"
     elif "PROTOCOL" in reason:
         remedy = "the other side offers nothing newer than TLS 1.1: this client needs 1.2 or 1.3"
+    elif reason == "UNEXPECTED_EOF_WHILE_READING":
+        remedy = "the other side hung up during the handshake: does it speak TLS, and 1.2 or 1.3 of it?"
     return ExpectationError(f"TLS 1.2 or 1.3 at {where}", f"TLS handshake failed: {reason}", remedy)
