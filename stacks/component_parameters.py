@@ -17,8 +17,8 @@ RUNTIMES = ("docker", "native")
 # A value that CloudFormation fills in, as the AWS CDK writes it while synthesizing.
 _TOKEN = re.compile(r"\$\{Token\[[A-Za-z0-9:._-]+\]\}")
 _WORD = re.compile(r"[A-Za-z0-9._~/:@+,=%-]+", re.ASCII)
-_SOURCE_BASE_URL = re.compile(r"(?:https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?|file://)(?:/[A-Za-z0-9._~+-]+)*", re.ASCII)
-_ASSET_URL = re.compile(r"(?:s3|https|file)://.+", re.ASCII)
+_SOURCE_BASE_URL = re.compile(r"(?:https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?|file://)(?:/[A-Za-z0-9._-]+)*", re.ASCII)
+_ASSET_URL = re.compile(r"(?:s3|https|file)://[A-Za-z0-9_./%+=-]+", re.ASCII)
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*", re.ASCII)
 
 
@@ -37,7 +37,7 @@ def proxy_parameters(
     _matching("asset_url", asset_url, _ASSET_URL)
     _refuse_what_the_distribution_lacks(settings, nginx_build)
     proxy = settings.proxy_settings
-    return _words(
+    return _strings(
         {
             "AssetUrl": asset_url,
             "NginxBuild": nginx_build,
@@ -72,7 +72,7 @@ def mock_parameters(settings: ProjectSettings, *, runtime: str, asset_url: str) 
     _one_of("runtime", runtime, RUNTIMES)
     _matching("asset_url", asset_url, _ASSET_URL)
     mocks = settings.mock_servers
-    return _words(
+    return _strings(
         {
             "AssetUrl": asset_url,
             "Runtime": runtime,
@@ -153,13 +153,8 @@ def _as_json(group: BaseModel) -> object:
     return group.model_dump(mode="json", by_alias=True)
 
 
-def _words(parameters: Mapping[str, str | int]) -> dict[str, str]:
-    """The parameters as text; whatever a shell would not read as one plain word is refused."""
-    result = {name: str(value) for name, value in parameters.items()}
-    for name, value in result.items():
-        if not _WORD.fullmatch(_TOKEN.sub("token", value)):
-            raise ValueError(f"{name} {value!r} holds characters that need quoting")
-    return result
+def _strings(parameters: Mapping[str, str | int]) -> dict[str, str]:
+    return {name: str(value) for name, value in parameters.items()}
 
 
 def _one_of(argument: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -168,7 +163,7 @@ def _one_of(argument: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def _matching(argument: str, value: str, form: re.Pattern[str]) -> None:
-    if not form.fullmatch(value):
+    if not form.fullmatch(_TOKEN.sub("token", value)):
         raise ValueError(f"{argument} {value!r} has another form than {form.pattern}")
 
 

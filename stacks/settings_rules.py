@@ -99,8 +99,8 @@ def _backend_ports(settings: ProjectSettings) -> Iterator[Problem]:
 def _ephemeral_range(settings: ProjectSettings) -> Iterator[Problem]:
     start = settings.proxy_settings.kernel_ports_range_start
     end = settings.proxy_settings.kernel_ports_range_end
-    if start > end:
-        yield problem(RANGE_END, f"{end} is below {RANGE_START} {start}", f"a whole number from {start} to 65535")
+    if start >= end:
+        yield problem(RANGE_END, f"{end} is not above {RANGE_START} {start}", "a port above it")
     elif start <= HEALTH_PORT <= end:
         wrong = f"the range {start}-{end} holds {HEALTH_PORT}, the port of the health listener"
         yield problem(RANGE_START, wrong, f"a range that begins above {HEALTH_PORT} or ends below it")
@@ -205,7 +205,7 @@ RULES = (
         _backend_ports,
     ),
     Rule(
-        f"`{RANGE_START}` is at most `{RANGE_END}`, and {HEALTH_PORT} is outside that range.",
+        f"`{RANGE_START}` is below `{RANGE_END}`, and {HEALTH_PORT} is outside that range.",
         (RANGE_START, RANGE_END),
         _ephemeral_range,
     ),

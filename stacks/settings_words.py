@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 
 from stacks.settings_types import Kind, RefusedError, choice, parse_integer, parse_text, string_map, text
 
-_PATH_TEXT = text(r"/[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*", "", wrong="is not an absolute path of plain words")
-_PATH_FORM = "an absolute path of letters, digits, `.`, `_` and `-`, without `..` and without a `/` at its end"
+_PATH_TEXT = text(r"(?:/[A-Za-z0-9][A-Za-z0-9._-]*)+", "", wrong="is not an absolute path of plain words")
+_PATH_FORM = "an absolute path whose parts begin with a letter or digit and go on with these, `.`, `_` and `-`"
 
 # Directories that the system owns: a jail there, or above, would shadow or expose it.
 _TREES = tuple(
@@ -26,9 +26,6 @@ _ALGORITHMS = choice("RS256", "RS384", "RS512")
 
 def _parse_path(value: object, trees: tuple[str, ...], directories: tuple[str, ...]) -> str:
     path = str(_PATH_TEXT.parse(value))
-    parts = path.split("/")
-    if "." in parts or ".." in parts:
-        raise RefusedError("holds `.` or `..`")
     if path in directories or any(PurePosixPath(path).is_relative_to(tree) for tree in trees):
         raise RefusedError("is a directory with another purpose")
     return path

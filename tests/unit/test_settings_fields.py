@@ -82,6 +82,8 @@ NOT_PATH: list[object] = [
     "/a/../nginx",
     "/a/./nginx",
     "/..",
+    "/.nginx",
+    "/-nginx",
     "~/nginx",
     "/usr/nginx",
     "/proc/1",
