@@ -1,0 +1,1 @@
+"""Tests of the handlers: each call to AWS stated exactly."""
