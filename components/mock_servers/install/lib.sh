@@ -1,0 +1,62 @@
+# shellcheck shell=bash
+# Shared by the install scripts: logging, checked settings, packages. Sourced, never run.
+
+COMPONENT_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# Build-time state; removed by 90-cleanup.sh.
+WORK_DIR=${WORK_DIR:-/var/tmp/mock-servers-work}
+# The component parameters, written by 00-parameters.sh.
+IMAGE_ENV=${IMAGE_ENV:-/etc/secure-proxy/image.env}
+# Where the servers and the Node.js that runs them end up.
+readonly TARGET_DIR=/usr/lib/mock-servers
+export COMPONENT_DIR WORK_DIR TARGET_DIR
+
+log() {
+  printf '%s: %s\n' "$(basename "$0")" "$*"
+}
+
+fail() {
+  printf '%s: error: %s\n' "$(basename "$0")" "$*" >&2
+  exit 1
+}
+
+# Loads the image's parameters and stops unless every named variable has a value.
+require() {
+  local name
+  [[ -r $IMAGE_ENV ]] || fail "$IMAGE_ENV is missing; run 00-parameters.sh first"
+  # shellcheck disable=SC1090 # written by 00-parameters.sh, which lets no shell character through
+  source "$IMAGE_ENV"
+  for name in "$@"; do
+    [[ -n ${!name:-} ]] || fail "$name has no value in $IMAGE_ENV"
+  done
+}
+
+package_manager() {
+  if command -v apt-get >/dev/null; then
+    echo apt
+  elif command -v dnf >/dev/null; then
+    echo dnf
+  else
+    fail "neither apt-get nor dnf is here; use Amazon Linux 2023, Ubuntu 24.04 or Debian 13 as base image"
+  fi
+}
+
+install_package() {
+  case $1 in
+    apt)
+      # A freshly booted Ubuntu may still hold dpkg's lock for its own updates.
+      apt-get update --option DPkg::Lock::Timeout=300
+      DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
+        --option DPkg::Lock::Timeout=300 "$2"
+      ;;
+    dnf) dnf --assumeyes --setopt=install_weak_deps=False install "$2" ;;
+  esac
+}
+
+remove_package() {
+  case $1 in
+    apt)
+      DEBIAN_FRONTEND=noninteractive apt-get purge --yes --auto-remove --option DPkg::Lock::Timeout=300 "$2"
+      ;;
+    dnf) dnf --assumeyes remove "$2" ;;
+  esac
+}
