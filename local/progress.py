@@ -1,0 +1,95 @@
+"""What the user sees while things are built: one line a step, and on a terminal a counter of what runs now.
+
+Several sources (images built at once) write through one `Progress`; lines never mix because each is written whole.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+_HEARTBEAT = 30.0  # seconds between signs of life where there is no terminal
+_REFRESH = 0.5  # seconds between redrawings of the counter
+
+
+class Progress:
+    """Writes to `stream`. Use as a context manager: the counter lives as long as the block."""
+
+    def __init__(self, stream: TextIO | None = None, *, live: bool | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._live = self._stream.isatty() if live is None else live
+        self._lock = threading.RLock()
+        self._running: dict[tuple[str, str], float] = {}
+        self._drawn = False
+        self._stopped = threading.Event()
+        self._ticker: threading.Thread | None = None
+
+    def __enter__(self) -> Progress:
+        self._stopped.clear()
+        self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
+        self._ticker.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        if self._ticker:
+            self._ticker.join()
+        with self._lock:
+            self._erase()
+            self._stream.flush()
+
+    def line(self, source: str, text: str) -> None:
+        """One line: who says it, what it says."""
+        with self._lock:
+            self._erase()
+            self._stream.write(f"{source:<14} {text}\n")
+            self._draw()
+            self._stream.flush()
+
+    @contextmanager
+    def step(self, source: str, title: str) -> Iterator[None]:
+        """Show `title` as running for the length of the block, then its line with the elapsed time."""
+        key = (source, title)
+        began = time.monotonic()
+        with self._lock:
+            self._running[key] = began
+        outcome = "failed"
+        try:
+            yield
+            outcome = ""
+        finally:
+            with self._lock:
+                self._running.pop(key, None)
+            self.line(source, f"{title:<44} {time.monotonic() - began:6.1f} s  {outcome}".rstrip())
+
+    def _tick(self) -> None:
+        beat = time.monotonic()
+        while not self._stopped.wait(_REFRESH):
+            now = time.monotonic()
+            with self._lock:
+                if self._live:
+                    self._erase()
+                    self._draw()
+                    self._stream.flush()
+                elif now - beat >= _HEARTBEAT:
+                    beat = now
+                    for (source, title), began in list(self._running.items()):
+                        self.line(source, f"{title} … {now - began:.0f} s so far")
+
+    def _draw(self) -> None:
+        if self._live and self._running:
+            now = time.monotonic()
+            words = "  |  ".join(
+                f"{source}: {title} {now - began:.0f} s" for (source, title), began in self._running.items()
+            )
+            self._stream.write(words[:120])
+            self._drawn = True
+
+    def _erase(self) -> None:
+        if self._drawn:
+            self._stream.write("\r\x1b[K")
+            self._drawn = False

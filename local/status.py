@@ -1,0 +1,118 @@
+"""What runs where, for people and (as JSON) for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from local.deployment import BACKEND_HOST, INTERNAL, MOCKS, PROXY, Deployment
+from local.machine import Machine
+
+
+def status(deployment: Deployment) -> dict[str, Any]:
+    """The state of a deployment as plain data; the keys are part of the command's contract."""
+    record = deployment.record
+    health = deployment.health()
+    listeners = deployment.listeners()
+    return {
+        "name": deployment.layout.name,
+        "state_dir": str(deployment.layout.state),
+        "proxy": {
+            "host": str(record.listen),
+            "wss_port": record.ports.wss,
+            "oauth_port": record.ports.oauth,
+            "issuer": record.issuer,
+            "ca_file": str(deployment.layout.ca_file),
+        },
+        "machines": [_machine(deployment, machine) for machine in deployment.machines.values()],
+        "load_balancers": [
+            {
+                "name": name,
+                "address": str(balancer.address),
+                "dns_name": BACKEND_HOST if name == INTERNAL else None,
+                "state": "running" if balancer.running else "stopped",
+                "log": str(deployment.layout.logs / f"{name}.haproxy.log"),
+                "listeners": [
+                    {
+                        "port": listener.port,
+                        "targets": [
+                            {"name": entry.target, "health": _word(entry.healthy), "reason": entry.reason}
+                            for entry in health[name]
+                            if entry.listener_port == listener.port
+                        ],
+                    }
+                    for listener in listeners[name]
+                ],
+            }
+            for name, balancer in deployment.balancers.items()
+        ],
+    }
+
+
+def text(state: dict[str, Any]) -> str:
+    """`status` for people."""
+    proxy = state["proxy"]
+    lines = [
+        f"deployment {state['name']}   state in {state['state_dir']}",
+        "",
+        f"  wss    wss://{proxy['host']}:{proxy['wss_port']}",
+        f"  oauth  https://{proxy['host']}:{proxy['oauth_port']}   issuer {proxy['issuer']}",
+        f"  CA     {proxy['ca_file']}",
+        "",
+        f"  {'machine':<18} {'state':<9} {'health':<10} {'address':<15} {'ports':<18} image",
+    ]
+    for machine in state["machines"]:
+        ports = ",".join(map(str, machine["ports"]))
+        lines.append(
+            f"  {machine['name']:<18} {machine['state']:<9} {machine['health']:<10} {machine['address']:<15} "
+            f"{ports:<18} {machine['image']} {machine['version']}"
+        )
+    lines += ["", f"  {'load balancer':<18} {'state':<9} {'address':<15} targets"]
+    for balancer in state["load_balancers"]:
+        lines.append(f"  {balancer['name']:<18} {balancer['state']:<9} {balancer['address']:<15} {_targets(balancer)}")
+        for listener in balancer["listeners"]:
+            lines += [
+                f"  {'':<18} {listener['port']} → {target['name']}: {target['health']} ({target['reason']})"
+                for target in listener["targets"]
+                if target["reason"]
+            ]
+    lines += ["", "  logs: python -m local logs NAME [-f]     shell: python -m local shell NAME"]
+    return "\n".join(lines)
+
+
+def machine_health(deployment: Deployment, machine: Machine) -> str:
+    """`healthy` if every listener that sends to the machine finds it so, `unknown` if none does, else `unhealthy`."""
+    verdicts = [
+        entry.healthy for found in deployment.health().values() for entry in found if entry.target == machine.name
+    ]
+    return _word(all(verdicts)) if verdicts else "unknown"
+
+
+def _machine(deployment: Deployment, machine: Machine) -> dict[str, Any]:
+    ports = deployment.record.ports
+    by_role = {
+        PROXY: [ports.wss, ports.oauth, ports.health],
+        MOCKS: [ports.tcp_backend, ports.oauth_backend, ports.authorizer],
+    }
+    return {
+        "name": machine.name,
+        "role": machine.role,
+        "image": machine.description.image,
+        "version": machine.description.version,
+        "address": str(machine.address),
+        "state": machine.state,
+        "health": machine_health(deployment, machine),
+        "ports": by_role.get(machine.role, []),
+        "log": str(machine.console),
+    }
+
+
+def _targets(balancer: dict[str, Any]) -> str:
+    return "  ".join(
+        f"{listener['port']}: {sum(target['health'] == 'healthy' for target in listener['targets'])}"
+        f"/{len(listener['targets'])} healthy"
+        for listener in balancer["listeners"]
+    )
+
+
+def _word(healthy: bool) -> str:
+    return "healthy" if healthy else "unhealthy"
