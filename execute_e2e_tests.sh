@@ -43,9 +43,14 @@ main() {
   fi
   ensure_local_target
   cd "${PROJECT_DIR}"
-  local endpoint_text endpoint=()
-  endpoint_text="$("${PYTHON}" -m local endpoint --name "${name}")" || exit "${EXIT_NOT_STARTED}"
-  mapfile -t endpoint <<<"${endpoint_text}"
+  local state endpoint=()
+  state="$("${PYTHON}" -m local status --json --name "${name}")" || exit "${EXIT_NOT_STARTED}"
+  mapfile -t endpoint < <("${PYTHON}" -c '
+import json, sys
+proxy = json.load(sys.stdin)["proxy"]
+for option in ("host", "wss_port", "oauth_port", "issuer", "ca_file"):
+    print("--" + option.replace("_", "-"), proxy[option], sep="\n")
+' <<<"${state}")
   exec "${PYTHON}" -m client e2e "${endpoint[@]}" "${arguments[@]}"
 }
 

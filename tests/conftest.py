@@ -1,0 +1,63 @@
+"""What the tiers share: one local deployment a run, made by the product's own commands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.deployment import Deployment
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+NAME = "tests"
+# Its own loopback address, so that a deployment of the user's stays where it is.
+LISTEN = "127.83.0.1"
+SOURCE_NAME = "tests-source"
+SOURCE_LISTEN = "127.83.0.2"
+
+
+def command(script: str, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    """Run one of the commands at the top of the tree as a user does, and return its output."""
+    return subprocess.run(
+        ["bash", str(REPOSITORY / script), "--local", *arguments],
+        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def deployed(name: str, listen: str, *options: str) -> Iterator[Deployment]:
+    """A deployment for the length of the run; removed afterwards, also when it could not be made."""
+    try:
+        up = command("deploy.sh", "--name", name, "--listen", listen, *options, timeout=1500)
+        assert up.returncode == 0, f"deploy.sh failed:\n{up.stdout[-4000:]}\n{up.stderr[-4000:]}"
+        yield Deployment.load(name)
+    finally:
+        down = command("destroy.sh", "--name", name)
+        assert down.returncode == 0, f"destroy.sh failed:\n{down.stdout}\n{down.stderr}"
+
+
+@pytest.fixture(scope="session")
+def deployment() -> Iterator[Deployment]:
+    """The distribution build, deployed."""
+    yield from deployed(NAME, LISTEN)
+
+
+@pytest.fixture(scope="session")
+def source_base_url() -> str:
+    """Where the pinned repositories are cloned from; the tests that need it are marked `source`."""
+    url = os.environ.get("SOURCE_BASE_URL")
+    assert url, "the source build needs SOURCE_BASE_URL, e.g. https://github.com or file:///a/mirror"
+    return url
+
+
+@pytest.fixture(scope="session")
+def source_deployment(source_base_url: str) -> Iterator[Deployment]:
+    """The source build, deployed."""
+    yield from deployed(SOURCE_NAME, SOURCE_LISTEN, "--nginx-build", "source", "--source-base-url", source_base_url)
