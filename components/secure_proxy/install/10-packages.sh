@@ -9,6 +9,24 @@ require NGINX_BUILD
 require_root
 
 manager=$(package_manager)
+readonly REMOVE_LATER=$WORK_DIR/remove-packages
+install -d -m 0700 "$WORK_DIR"
+
+# Writes down which of the packages the base image lacks. Once: when this step is repeated after a failure, some are
+# installed already and must go all the same.
+remember_absent() {
+  local package
+  if [[ -e $REMOVE_LATER ]]; then
+    return
+  fi
+  for package in "$@"; do
+    if ! package_is_installed "$manager" "$package"; then
+      echo "$package"
+    fi
+  done >"$REMOVE_LATER.new"
+  mv "$REMOVE_LATER.new" "$REMOVE_LATER"
+}
+
 read -ra wanted <<<"$(runtime_packages "$manager")"
 read -ra compilers <<<"$(build_packages "$manager")"
 distribution=()
@@ -20,14 +38,8 @@ if [[ $NGINX_BUILD == distribution ]]; then
 fi
 
 refresh_package_lists "$manager"
-install -d -m 0700 "$WORK_DIR"
-: >"$WORK_DIR/remove-packages"
 if [[ $NGINX_BUILD == source ]]; then
-  for package in "${compilers[@]}"; do
-    if ! package_is_installed "$manager" "$package"; then
-      echo "$package" >>"$WORK_DIR/remove-packages"
-    fi
-  done
+  remember_absent "${compilers[@]}"
   wanted+=("${compilers[@]}")
 fi
 install_packages "$manager" "${wanted[@]}" "${distribution[@]}"

@@ -4,7 +4,6 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "$0")/lib.sh"
 require NGINX_BUILD SOURCE_BASE_URL
-require_root
 
 if [[ $NGINX_BUILD == distribution ]]; then
   log "nothing to clone: NGINX comes from the distribution's packages"

@@ -95,6 +95,7 @@ lock_down() {
 # around them stay root's: a worker cannot put a link where root's master opens a log.
 make_writable_places() {
   local path
+  local -a logs
   install -d -m 0700 "$JAIL$PROXY_BASE_DIR/certs"
   install -d -m 0755 "$JAIL$PROXY_BASE_DIR/logs" "$JAIL/run" "$JAIL/var/cache/nginx" "$JAIL/var/lib"
   # Where the distribution's binary was compiled to keep temporary files.
@@ -102,9 +103,13 @@ make_writable_places() {
   while read -r path; do
     install -d -o nginx -g nginx -m 0700 "$JAIL$path"
   done < <(temporary_directories)
-  while read -r path; do
+  mapfile -t logs < <(log_files)
+  if ((${#logs[@]} == 0)); then
+    fail "$TEMPLATES names no log below \${PROXY_BASE_DIR}/logs"
+  fi
+  for path in "${logs[@]}"; do
     install -o nginx -g nginx -m 0660 /dev/null "$JAIL$PROXY_BASE_DIR/logs/$path"
-  done < <(log_files)
+  done
 }
 
 temporary_directories() {

@@ -26,6 +26,9 @@ keep_library_packages() {
 remove_build_packages() {
   local package
   local -a compilers
+  if [[ ! -e $WORK_DIR/remove-packages ]]; then
+    return
+  fi
   mapfile -t compilers <"$WORK_DIR/remove-packages"
   if ((${#compilers[@]} > 0)); then
     remove_packages "$manager" "${compilers[@]}"

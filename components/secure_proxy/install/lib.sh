@@ -53,7 +53,7 @@ install_rendered() {
   shift 3
   text=$(<"$source")
   for name in "$@"; do
-    text=${text//"@$name@"/${!name}}
+    text=${text//"@$name@"/"${!name}"}
   done
   left=$(grep -oE '@[A-Z][A-Z0-9_]*@' <<<"$text" | sort -u | tr '\n' ' ' || true)
   if [[ -n $left ]]; then
