@@ -97,7 +97,6 @@ function _M.run(options)
     if options.on_open then
         options.on_open(session)
     end
-    client:settimeouts(options.connect_timeout_ms, options.send_timeout_ms, options.read_timeout_ms)
     local sent
     sent, err = client:send(handshake.accept(agreed))
     if not sent then
@@ -105,7 +104,7 @@ function _M.run(options)
         backend:close()
         return finish(session, options, false)
     end
-    return finish(session, options, session_module.run(session, options))
+    return finish(session, options, session_module.run(session))
 end
 
 return _M

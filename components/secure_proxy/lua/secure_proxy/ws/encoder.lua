@@ -4,25 +4,41 @@ local bit = require("bit")
 
 local band, rshift = bit.band, bit.rshift
 local char = string.char
-local floor = math.floor
 local sub = string.sub
 
 local BINARY, CLOSE, PING, PONG = 0x82, 0x88, 0x89, 0x8a -- FIN and the opcode
 local LONGEST_CONTROL = 125
 
-local _M = {}
+local _M = {
+    --- Room that prepend_header() may need before the payload, in bytes.
+    LONGEST_HEADER = 10,
+}
 
---- Header of a whole binary message of `length` payload bytes.
-function _M.header(length)
+--- Write the header of a whole binary message just before its payload.
+-- @param payload pointer to bytes, with LONGEST_HEADER writable bytes before it
+-- @param length payload bytes, below 2^32
+-- @return the header's size: the frame begins that many bytes before `payload`
+function _M.prepend_header(payload, length)
     if length < 126 then
-        return char(BINARY, length)
-    elseif length < 65536 then
-        return char(BINARY, 126, rshift(length, 8), band(length, 0xff))
+        payload[-2] = BINARY
+        payload[-1] = length
+        return 2
     end
-    local high, low = floor(length / 4294967296), length % 4294967296
-    return char(BINARY, 127, band(rshift(high, 24), 0xff), band(rshift(high, 16), 0xff), band(rshift(high, 8), 0xff),
-        band(high, 0xff), band(rshift(low, 24), 0xff), band(rshift(low, 16), 0xff), band(rshift(low, 8), 0xff),
-        band(low, 0xff))
+    payload[-2] = band(rshift(length, 8), 0xff)
+    payload[-1] = band(length, 0xff)
+    if length < 65536 then
+        payload[-4] = BINARY
+        payload[-3] = 126
+        return 4
+    end
+    payload[-10] = BINARY
+    payload[-9] = 127
+    for at = -8, -5 do
+        payload[at] = 0
+    end
+    payload[-4] = band(rshift(length, 24), 0xff)
+    payload[-3] = band(rshift(length, 16), 0xff)
+    return 10
 end
 
 --- A ping; `payload` is at most 125 bytes.
@@ -35,7 +51,8 @@ function _M.pong(payload)
     return char(PONG, #payload) .. payload
 end
 
---- A close frame. Without a code it is empty; `reason` is cut to fit and must be ASCII.
+--- A close frame. Without a code it is empty. A `reason` too long is cut, so it should be ASCII unless it came from a
+-- frame.
 function _M.close(code, reason)
     if not code then
         return char(CLOSE, 0)

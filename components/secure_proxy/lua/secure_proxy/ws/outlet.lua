@@ -4,10 +4,14 @@
 -- socket taken is left with the writer, who sends it between two frames of its own: a pong thus overtakes data that
 -- wait for a slow client, and never tears a frame.
 
+local ffi = require("ffi")
 local semaphore = require("ngx.semaphore")
+local direct = require("secure_proxy.ws.direct")
 local encoder = require("secure_proxy.ws.encoder")
 
-local header = encoder.header
+local ffi_string = ffi.string
+local prepend_header = encoder.prepend_header
+local write_tls = direct.write_tls
 
 -- Pongs kept for a client that does not read. Beyond it the older ones go: only the latest ping needs an answer (RFC
 -- 6455, section 5.5.3).
@@ -16,14 +20,13 @@ local TURN_TIMEOUT = 3600 -- seconds; the socket's own send timeout ends the wai
 
 local _M = {}
 
--- send() copies before it yields, so one table serves every session of the worker.
-local frame = {}
-
 --- An outlet to a connected client socket.
+-- @param ssl its TLS connection, or nil
 -- @param idle semaphore posted once when the close frame has left, or cannot leave
-function _M.new(socket, idle)
+function _M.new(socket, ssl, idle)
     return {
         socket = socket,
+        ssl = ssl,
         idle = idle,
         turn = false, -- semaphore, made when the data writer first has to wait
         backlog = false, -- control frames for the current writer to send
@@ -36,6 +39,7 @@ function _M.new(socket, idle)
     }
 end
 
+-- Send a string of whole frames, and after it what others have left meanwhile. May wait.
 local function write(outlet, frames)
     local socket = outlet.socket
     outlet.writing = true
@@ -59,22 +63,38 @@ local function write(outlet, frames)
     return sent, err
 end
 
---- Send backend bytes as one binary message; one thread only.
--- @return true, or nil and "closing", "timeout" or the socket's error
-function _M.data(outlet, bytes)
+local function await_turn(outlet)
     while outlet.writing do
         outlet.turn = outlet.turn or semaphore.new(0)
         outlet.waiting = true
         outlet.turn:wait(TURN_TIMEOUT)
     end
+end
+
+--- Send backend bytes as one binary message; one thread only.
+-- @param payload pointer to the bytes, with encoder.LONGEST_HEADER bytes of room before it; free again when this
+-- returns   or yields
+-- @return true, or nil and "closing", "timeout" or the socket's error
+function _M.data(outlet, payload, length)
+    local size = length + prepend_header(payload, length)
+    local frame = payload + length - size
+    local copy = outlet.writing and ffi_string(frame, size)
+    if copy then
+        await_turn(outlet)
+    end
     if outlet.closed or outlet.broken then
         return nil, outlet.broken or "closing"
     end
-    local length = #bytes
-    frame[1], frame[2] = header(length), bytes
     outlet.bytes = outlet.bytes + length
     outlet.frames = outlet.frames + 1
-    return write(outlet, frame)
+    if copy then
+        return write(outlet, copy)
+    end
+    local sent = outlet.ssl and write_tls(outlet.ssl, frame, size) or 0
+    if sent == size then
+        return true
+    end
+    return write(outlet, ffi_string(frame + sent, size - sent))
 end
 
 --- Send a ping or pong as soon as no frame is under way. Does not wait for another writer.
