@@ -36,6 +36,7 @@ rm -f /etc/machine-id /etc/resolv.conf /etc/hostname /etc/ssh/ssh_host_* /var/li
 rm -rf /var/lib/apt/lists /var/cache/apt/*.bin /root/.cache /root/.npm /var/tmp/*
 install -d /var/lib/apt/lists/partial
 rm -f /etc/apt/apt.conf.d/99mmdebstrap /etc/dpkg/dpkg.cfg.d/99mmdebstrap
+touch /etc/.updated /var/.updated  # systemd's ConditionNeedsUpdate=: the package manager has done all that
 find /var/log -type f -exec truncate --size 0 {} +
 """
 

@@ -29,7 +29,7 @@ from local.prerequisites import (
 )
 from local.processes import tail
 from local.progress import Progress
-from local.status import status, text
+from local.status import client_options, status, text
 from local.up import Up
 
 INTERRUPTED = 130
@@ -93,6 +93,8 @@ def _parser() -> argparse.ArgumentParser:
     show = add("status", "show machines, addresses, ports, health and logs", _status)
     show.add_argument("--json", action="store_true")
 
+    add("endpoint", "print the options by which `python -m client` finds the deployment, a word a line", _endpoint)
+
     logs = add("logs", "show the journal of a machine, or a log by its name", _logs)
     logs.add_argument("log", metavar="NAME")
     logs.add_argument("-f", "--follow", action="store_true")
@@ -145,6 +147,11 @@ def _status(arguments: argparse.Namespace) -> int:
     check_platform()
     state = status(Deployment.load(arguments.name))
     print(json.dumps(state, indent=2) if arguments.json else text(state))
+    return 0
+
+
+def _endpoint(arguments: argparse.Namespace) -> int:
+    print("\n".join(client_options(Deployment.load(arguments.name))))
     return 0
 
 

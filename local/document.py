@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -28,6 +29,12 @@ from local.errors import DocumentError
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{3,128}$")]
 StepName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 PhaseName = Literal["build", "validate", "test"]
+
+
+def _not_empty(entries: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not entries:
+        raise ValueError("must not be empty")
+    return entries
 
 
 class _Model(BaseModel):
@@ -52,7 +59,7 @@ class Constant(_Model):
 class BashInputs(_Model):
     """`commands` become the lines of one script for bash, whose exit code is the step's."""
 
-    commands: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    commands: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_not_empty)]
 
 
 class Download(_Model):
@@ -92,7 +99,7 @@ class S3Download(_Step):
     """Copy objects into the machine."""
 
     action: Literal["S3Download"]
-    inputs: Annotated[tuple[Download, ...], Field(min_length=1, strict=False)]
+    inputs: Annotated[tuple[Download, ...], Field(strict=False), AfterValidator(_not_empty)]
 
 
 Step = Annotated[ExecuteBash | S3Download, Field(discriminator="action")]
@@ -102,7 +109,7 @@ class Phase(_Model):
     """Steps that run in order."""
 
     name: PhaseName
-    steps: Annotated[tuple[Step, ...], Field(min_length=1, strict=False)]
+    steps: Annotated[tuple[Step, ...], Field(strict=False), AfterValidator(_not_empty)]
 
     @model_validator(mode="after")
     def _step_names_differ(self) -> Phase:
@@ -137,7 +144,7 @@ class Document(_Model):
     schema_version: Annotated[Literal["1.0"], BeforeValidator(_version_text)]
     parameters: Annotated[dict[VariableName, Parameter], BeforeValidator(_named_entries)] = Field(default_factory=dict)
     constants: Annotated[dict[VariableName, Constant], BeforeValidator(_named_entries)] = Field(default_factory=dict)
-    phases: Annotated[tuple[Phase, ...], Field(min_length=1, strict=False)]
+    phases: Annotated[tuple[Phase, ...], Field(strict=False), AfterValidator(_not_empty)]
 
     @model_validator(mode="after")
     def _names_differ(self) -> Document:

@@ -34,7 +34,7 @@ core.register_task(function()
     for name in pairs(core.frontends) do
       local port = name:match("^listener_(%d+)$")
       if port then
-        local wanted = accepts(core.backends["healthy_" .. port]) or accepts(core.backends["any_" .. port])
+        local wanted = accepts(core.backends["any_" .. port])
         if wanted ~= (open[name] ~= false) and command((wanted and "enable" or "disable") .. " frontend " .. name) then
           open[name] = wanted
         end

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import socketserver
 import sys
 import time
 from collections.abc import Callable
@@ -134,11 +135,18 @@ def handler(metadata: Metadata, tokens: Tokens) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        """Bind without HTTPServer's look-up of the address's name: no name server answers for minutes to come."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+
 def serve(metadata: Metadata, address: IPv4Address = ADDRESS, port: int = PORT) -> ThreadingHTTPServer:
     """A server bound to `address`; the caller runs it."""
-    server = ThreadingHTTPServer((str(address), port), handler(metadata, Tokens()))
-    server.daemon_threads = True
-    return server
+    return _Server((str(address), port), handler(metadata, Tokens()))
 
 
 if __name__ == "__main__":

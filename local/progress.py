@@ -24,6 +24,7 @@ class Progress:
         self._live = self._stream.isatty() if live is None else live
         self._lock = threading.RLock()
         self._running: dict[tuple[str, str], float] = {}
+        self._spoke: dict[tuple[str, str], float] = {}
         self._drawn = False
         self._stopped = threading.Event()
         self._ticker: threading.Thread | None = None
@@ -56,7 +57,7 @@ class Progress:
         key = (source, title)
         began = time.monotonic()
         with self._lock:
-            self._running[key] = began
+            self._running[key] = self._spoke[key] = began
         outcome = "failed"
         try:
             yield
@@ -67,7 +68,6 @@ class Progress:
             self.line(source, f"{title:<44} {time.monotonic() - began:6.1f} s  {outcome}".rstrip())
 
     def _tick(self) -> None:
-        beat = time.monotonic()
         while not self._stopped.wait(_REFRESH):
             now = time.monotonic()
             with self._lock:
@@ -75,16 +75,20 @@ class Progress:
                     self._erase()
                     self._draw()
                     self._stream.flush()
-                elif now - beat >= _HEARTBEAT:
-                    beat = now
-                    for (source, title), began in list(self._running.items()):
-                        self.line(source, f"{title} … {now - began:.0f} s so far")
+                else:
+                    self._beat(now)
+
+    def _beat(self, now: float) -> None:
+        for (source, title), began in self._running.items():
+            if now - self._spoke[source, title] >= _HEARTBEAT:
+                self._spoke[source, title] = now
+                self.line(source, f"{title} … {int(now - began)} s so far")
 
     def _draw(self) -> None:
         if self._live and self._running:
             now = time.monotonic()
             words = "  |  ".join(
-                f"{source}: {title} {now - began:.0f} s" for (source, title), began in self._running.items()
+                f"{source}: {title} {int(now - began)} s" for (source, title), began in self._running.items()
             )
             self._stream.write(words[:120])
             self._drawn = True

@@ -79,6 +79,19 @@ def text(state: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def client_options(deployment: Deployment) -> list[str]:
+    """The words that make `python -m client` talk to the deployment, verifying its certificate and its issuer."""
+    record = deployment.record
+    options = {
+        "--host": record.listen,
+        "--wss-port": record.ports.wss,
+        "--oauth-port": record.ports.oauth,
+        "--ca-file": deployment.layout.ca_file,
+        "--issuer": record.issuer,
+    }
+    return [str(word) for option in options.items() for word in option]
+
+
 def machine_health(deployment: Deployment, machine: Machine) -> str:
     """`healthy` if every listener that sends to the machine finds it so, `unknown` if none does, else `unhealthy`."""
     verdicts = [

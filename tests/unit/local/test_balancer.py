@@ -1,0 +1,241 @@
+"""Load balancers: the configuration, and real HAProxy before real servers on loopback."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from local.balancer import Balancer, BalancerTarget, HealthCheck, Listener, render
+from local.errors import LocalError
+from local.processes import wait_until
+from local.traces import Traces, kill_all
+
+LOOPBACK = IPv4Address("127.0.0.1")
+TARGET = BalancerTarget("m-1", IPv4Address("10.0.0.10"), 9000)
+
+needs_haproxy = pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
+
+
+def config(*listeners: Listener, user: str | None = None) -> str:
+    return render("internal", IPv4Address("10.0.0.2"), listeners, Path("/run/x"), user)
+
+
+def section(text: str, head: str) -> list[str]:
+    part = next(part for part in text.split("\n\n") if part.startswith(head + "\n"))
+    return [line.strip() for line in part.splitlines()[1:]]
+
+
+def test_a_listener_is_bound_to_the_balancers_address_alone() -> None:
+    text = config(Listener(9000, (TARGET,)))
+    assert "bind 10.0.0.2:9000" in section(text, "frontend listener_9000")
+    assert text.count("bind ") == 1
+
+
+def test_nothing_looks_into_the_bytes() -> None:
+    defaults = section(config(Listener(9000, (TARGET,))), "defaults")
+    assert "mode tcp" in defaults
+    assert "mode http" not in config(Listener(9000, (TARGET,)))
+
+
+def test_an_idle_connection_lives_as_long_as_behind_an_nlb() -> None:
+    assert {"timeout client 350s", "timeout server 350s"} <= set(section(config(), "defaults"))
+
+
+def test_an_http_check_asks_path_and_port() -> None:
+    lines = section(config(Listener(10000, (TARGET,), HealthCheck(8080, "/readyz"))), "backend healthy_10000")
+    assert "option httpchk GET /readyz" in lines
+    assert "server m-1 10.0.0.10:9000 check port 8080" in lines
+
+
+def test_a_tcp_check_is_the_default() -> None:
+    assert section(config(Listener(9000, (TARGET,))), "backend healthy_9000") == ["server m-1 10.0.0.10:9000 check"]
+
+
+def test_privileges_are_dropped_where_there_is_an_account() -> None:
+    assert "user haproxy" in section(config(user="haproxy"), "global")
+    assert not any(line.startswith("user ") for line in section(config(), "global"))
+
+
+class Server:
+    """A TCP server that answers a byte with its letter, and HTTP health on another port."""
+
+    def __init__(self, letter: bytes) -> None:
+        self.letter = letter
+        self.port = free_port()
+        self.status = 200
+        self._socket: socket.socket | None = None
+        self.start()
+        server = self
+
+        class Health(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(server.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None: ...
+
+        self._http = HTTPServer(("127.0.0.1", 0), Health)
+        self.health_port = self._http.server_port
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+
+    def start(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._serve, args=(self._socket,), daemon=True).start()
+
+    def stop(self) -> None:
+        assert self._socket is not None
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _serve(self, listening: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection:
+            while connection.recv(1):
+                connection.sendall(self.letter)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def ask(port: int) -> bytes:
+    """The letter of whoever answers; empty if the connection is closed. Raises if it is refused."""
+    with socket.create_connection(("127.0.0.1", port), timeout=3) as connection:
+        try:
+            connection.sendall(b"?")
+            return connection.recv(1)
+        except ConnectionResetError:
+            return b""
+
+
+def refused(port: int) -> bool:
+    try:
+        ask(port)
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+class Scene:
+    """A balancer with one listener."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.balancer = Balancer("test", LOOPBACK, "sp-test0000-balancer", tmp_path, tmp_path)
+        self.port = free_port()
+
+    def apply(self, *servers: Server) -> None:
+        # Each server has a health port of its own here, so one listener takes the first's.
+        targets = tuple(BalancerTarget(server.letter.decode(), LOOPBACK, server.port) for server in servers)
+        self.balancer.apply([Listener(self.port, targets, HealthCheck(servers[0].health_port, "/readyz"))])
+
+    def health(self) -> dict[str, bool]:
+        return {entry.target: entry.healthy for entry in self.balancer.health()}
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(tmp_path)
+    yield made
+    made.balancer.stop()
+    kill_all(Traces.of([], [], "sp-test0000-"))
+
+
+def soon(condition: Callable[[], bool]) -> bool:
+    return wait_until(condition, 8, 0.1)
+
+
+@needs_haproxy
+def test_connections_reach_a_healthy_target(scene: Scene) -> None:
+    scene.apply(Server(b"a"))
+    assert soon(lambda: scene.health() == {"a": True})
+    assert ask(scene.port) == b"a"
+
+
+@needs_haproxy
+def test_an_unhealthy_target_is_reported_with_its_status(scene: Scene) -> None:
+    server = Server(b"a")
+    server.status = 503
+    scene.apply(server)
+    assert soon(lambda: scene.health() == {"a": False})
+    [entry] = scene.balancer.health()
+    assert "503" in entry.reason
+
+
+@needs_haproxy
+def test_a_target_that_is_not_healthy_but_accepts_still_gets_traffic_if_it_is_the_only_one(scene: Scene) -> None:
+    server = Server(b"a")
+    server.status = 503
+    scene.apply(server)
+    assert soon(lambda: scene.health() == {"a": False})
+    time.sleep(0.5)
+    assert ask(scene.port) == b"a"
+
+
+@needs_haproxy
+def test_clients_are_refused_while_no_target_accepts_and_served_again_after(scene: Scene) -> None:
+    server = Server(b"a")
+    scene.apply(server)
+    assert soon(lambda: not refused(scene.port) and ask(scene.port) == b"a")
+    server.stop()
+    assert soon(lambda: refused(scene.port))
+    server.start()
+    assert soon(lambda: not refused(scene.port) and ask(scene.port) == b"a")
+
+
+@needs_haproxy
+def test_new_listeners_are_taken_while_connections_go_on(scene: Scene) -> None:
+    first, second = Server(b"a"), Server(b"b")
+    scene.apply(first)
+    assert soon(lambda: ask(scene.port) == b"a")
+    with socket.create_connection(("127.0.0.1", scene.port), timeout=3) as old:
+        old.sendall(b"?")
+        assert old.recv(1) == b"a"
+        scene.apply(second)
+        assert soon(lambda: ask(scene.port) == b"b")
+        old.sendall(b"?")
+        assert old.recv(1) == b"a"
+
+
+@needs_haproxy
+def test_a_refused_configuration_leaves_the_former_in_force(scene: Scene) -> None:
+    server = Server(b"a")
+    scene.apply(server)
+    assert soon(lambda: ask(scene.port) == b"a")
+    with pytest.raises(LocalError, match="checking load balancer test"):
+        scene.balancer.apply([Listener(scene.port, (BalancerTarget("a b", LOOPBACK, server.port),))])
+    assert ask(scene.port) == b"a"
+
+
+@needs_haproxy
+def test_a_port_that_is_taken_is_an_error(scene: Scene) -> None:
+    with (
+        socket.create_server(("127.0.0.1", scene.port)),
+        pytest.raises(LocalError, match=r"load balancer test did not start"),
+    ):
+        scene.apply(Server(b"a"))
+
+
+@needs_haproxy
+def test_a_stopped_balancer_leaves_no_process(scene: Scene) -> None:
+    scene.apply(Server(b"a"))
+    scene.balancer.stop()
+    assert not scene.balancer.running
+    assert soon(lambda: refused(scene.port))

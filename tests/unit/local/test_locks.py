@@ -1,0 +1,58 @@
+"""The lock between commands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from local.layout import REPOSITORY
+from local.locks import LockedError, locked
+
+HOLD = """
+import sys
+from pathlib import Path
+from local.locks import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def holder(path: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_held_lock_names_its_holder(tmp_path: Path) -> None:
+    with holder(tmp_path / "lock") as process:
+        with pytest.raises(LockedError) as caught, locked(tmp_path / "lock"):
+            pass
+        process.kill()
+    assert caught.value.holder == process.pid
+
+
+def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
+    with holder(tmp_path / "lock") as process:
+        process.kill()
+    with locked(tmp_path / "lock"):
+        assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_lock_that_was_removed_with_its_file_is_taken_anew(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with locked(path):
+        path.unlink()
+    with locked(path):
+        assert path.exists()

@@ -1,0 +1,74 @@
+"""What the user sees."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+import time
+
+import pytest
+
+from local.progress import Progress
+
+
+def test_a_step_is_a_line_with_its_time() -> None:
+    stream = io.StringIO()
+    with Progress(stream).step("proxy", "build/Packages"):
+        time.sleep(0.1)
+    assert re.fullmatch(r"proxy +build/Packages +0\.[1-9] s\n", stream.getvalue())
+
+
+def test_a_failed_step_says_so() -> None:
+    stream = io.StringIO()
+    with pytest.raises(RuntimeError), Progress(stream).step("proxy", "build/Packages"):
+        raise RuntimeError
+    assert stream.getvalue().endswith("s  failed\n")
+
+
+def test_lines_of_several_sources_do_not_mix() -> None:
+    stream = io.StringIO()
+    progress = Progress(stream)
+
+    def speak(source: str) -> None:
+        for number in range(200):
+            progress.line(source, f"line {number} of {source}")
+
+    threads = [threading.Thread(target=speak, args=(name,)) for name in ("one", "two", "three")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 600
+    assert all(re.fullmatch(r"(\w+) +line \d+ of \1", line) for line in lines)
+
+
+def test_a_terminal_sees_what_runs_and_for_how_long() -> None:
+    stream = io.StringIO()
+    with Progress(stream, live=True) as progress, progress.step("proxy", "build/Packages"):
+        time.sleep(1.2)
+    assert "proxy: build/Packages 1 s" in stream.getvalue()
+
+
+def test_the_counter_is_erased_before_a_line() -> None:
+    stream = io.StringIO()
+    with Progress(stream, live=True) as progress, progress.step("proxy", "slow"):
+        time.sleep(0.7)
+        progress.line("mock", "hello")
+    assert "slow 0 s\r\x1b[Kmock " in stream.getvalue()
+
+
+def test_a_file_gets_no_control_characters() -> None:
+    stream = io.StringIO()
+    with Progress(stream) as progress, progress.step("proxy", "slow"):
+        time.sleep(0.7)
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_a_file_gets_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("local.progress._HEARTBEAT", 0.6)
+    stream = io.StringIO()
+    with Progress(stream) as progress, progress.step("proxy", "slow"):
+        time.sleep(1.3)
+    assert "slow … 1 s so far" in stream.getvalue()
