@@ -11,7 +11,7 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -110,13 +110,11 @@ def _field_problem(location: tuple[str | int, ...], detail: Mapping[str, Any]) -
 
 
 def _group_at(location: Iterable[str | int]) -> type[BaseModel]:
-    """The model of the object at a path of JSON keys."""
+    """The model of the object at a path of JSON keys, which leads through groups alone."""
     model: type[BaseModel] = ProjectSettings
     for key in location:
         annotation = next(field.annotation for field in model.model_fields.values() if field.alias == key)
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            raise LookupError(f"{key} is not a group of settings")
-        model = annotation
+        model = cast(type[BaseModel], annotation)
     return model
 
 

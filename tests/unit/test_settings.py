@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from stacks.settings import HEALTH_PORT, ProjectSettings, SettingsError, load_settings
+from stacks.settings_network import architecture_of
 from tests.unit.settings_support import REPOSITORY, SHIPPED, all_keys, parsed, problems, value_at
 
 KEYS = sorted(all_keys())
@@ -144,8 +145,24 @@ def test_every_problem_is_told_at_once() -> None:
     }
 
 
-def test_a_wrong_value_is_not_reported_a_second_time_by_a_rule() -> None:
-    assert list(problems({"proxySettings.wssProxyBindPort": 70000})) == ["proxySettings.wssProxyBindPort"]
+def test_a_rule_that_needs_a_wrong_value_does_not_run() -> None:
+    found = problems({"proxySettings.wssProxyBindPort": 70000, "mockServers.tcpServerPort": 9500})
+    assert list(found) == ["proxySettings.wssProxyBindPort"]
+
+
+def test_a_rule_that_needs_a_wrong_group_does_not_run() -> None:
+    found = problems({"proxySettings.wssProxyBindPort": 10001, "mockServers": 3})
+    assert list(found) == ["mockServers"]
+
+
+def test_a_rule_that_needs_a_list_with_a_wrong_entry_does_not_run() -> None:
+    found = problems({"imagebuilder.instanceTypes": ["t3.medium", "huge"], "proxyFleet.instanceType": "t4g.small"})
+    assert list(found) == ["imagebuilder.instanceTypes[1]"]
+
+
+def test_a_rule_that_needs_no_wrong_value_does_run() -> None:
+    found = problems({"proxySettings.bridge": "rope", "mockServers.tcpServerPort": 9500})
+    assert list(found) == ["proxySettings.bridge", "mockServers.tcpServerPort"]
 
 
 def test_a_problem_is_one_line_whatever_the_value_holds() -> None:
@@ -221,6 +238,11 @@ def test_backend_ports_follow_from_bind_ports_and_factor() -> None:
 def test_architecture_follows_from_the_instance_types(instance_type: str, architecture: str) -> None:
     overrides = {"proxyFleet.instanceType": instance_type, "imagebuilder.instanceTypes": [instance_type]}
     assert load_settings(overrides=overrides).architecture == architecture
+
+
+def test_the_architecture_of_something_else_is_an_error() -> None:
+    with pytest.raises(ValueError, match="is not an EC2 instance type"):
+        architecture_of("huge")
 
 
 def test_cdk_json_sets_the_feature_flags_that_the_pinned_library_recommends() -> None:

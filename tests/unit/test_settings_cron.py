@@ -25,6 +25,8 @@ from stacks.settings_types import RefusedError
         "0 0 ? * mon#5 *",
         "0 0 ? 1,4,7,10 sat 2026-2030",
         "*/5 * * * ? *",
+        "*/1 */23 * * ? *",
+        "*/59 1-5/2 * * ? *",
     ],
 )
 @pytest.mark.parametrize("form", ["{}", "cron({})"])
@@ -63,6 +65,7 @@ def test_names_of_days_and_months_may_have_any_case() -> None:
         ("*/0 2 ? * sun *", "wrong minute"),
         ("*/ 2 ? * sun *", "wrong minute"),
         ("*/99 2 ? * sun *", "wrong minute"),
+        ("*/60 2 ? * sun *", "wrong minute"),
         ("** 2 ? * sun *", "wrong minute"),
         ("0 24 ? * sun *", "wrong hour"),
         ("0 2 0 * ? *", "wrong day of the month"),

@@ -303,6 +303,11 @@ def test_a_good_value_becomes_the_setting(key: str, value: object, expected: obj
             '"none" would let others than the issuer sign tokens, allowed: `RS256` or `RS384` or `RS512`',
         ),
         ("imagebuilder.extraTags", {"a": 1}, '{"a": 1} holds 1, which is not a string, allowed: at most 40 entries'),
+        (
+            "proxySettings.authentication.issuer",
+            "http://host/${HOME}",
+            '"http://host/${HOME}" holds a placeholder that does not exist, allowed: an http or https URL',
+        ),
         ("externalIp.autoDetect", "true", '"true" is neither true nor false, allowed: `true` or `false`'),
     ],
 )

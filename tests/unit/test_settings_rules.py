@@ -50,9 +50,14 @@ def test_a_mock_port_other_than_the_backend_port_is_refused(path: str, backend: 
     assert found[path].endswith(f", allowed: {backend}")
 
 
-@pytest.mark.parametrize("factor", [10000, 11079, -60000])
+@pytest.mark.parametrize("factor", [10000, 11079, -54456, -60000])
 def test_a_factor_that_leads_out_of_the_ports_is_refused(factor: int) -> None:
     assert "ports that do not exist" in problems({FACTOR: factor})[FACTOR]
+
+
+@pytest.mark.parametrize(("factor", "tcp", "oauth_server"), [(9999, 1, 1081), (-54455, 64455, 65535)])
+def test_a_factor_that_leads_to_the_last_ports_is_accepted(factor: int, tcp: int, oauth_server: int) -> None:
+    assert load_settings(overrides={FACTOR: factor, TCP: tcp, OAUTH_SERVER: oauth_server})
 
 
 @pytest.mark.parametrize(("path", "mock"), [(WSS, TCP), (OAUTH, OAUTH_SERVER)])
@@ -68,10 +73,16 @@ def test_a_bind_port_beside_the_ephemeral_range_is_accepted(port: int) -> None:
     assert load_settings(overrides={WSS: port, TCP: port - 1000})
 
 
-def test_the_health_port_inside_the_ephemeral_range_is_refused() -> None:
-    found = problems({START: 1024, END: 9999})
+@pytest.mark.parametrize(("start", "end"), [(1024, 9999), (8080, 9999), (1024, 8080)])
+def test_the_health_port_inside_the_ephemeral_range_is_refused(start: int, end: int) -> None:
+    found = problems({START: start, END: end})
     assert list(found) == [START]
     assert "8080, the port of the health listener" in found[START]
+
+
+@pytest.mark.parametrize(("start", "end"), [(8081, 9999), (1024, 8079)])
+def test_an_ephemeral_range_beside_the_health_port_is_accepted(start: int, end: int) -> None:
+    assert load_settings(overrides={START: start, END: end})
 
 
 def test_an_ephemeral_range_that_does_not_end_above_its_beginning_is_refused() -> None:
