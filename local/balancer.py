@@ -86,6 +86,7 @@ def render(name: str, address: IPv4Address, listeners: Sequence[Listener], run: 
         "    mode tcp",
         "    log global",
         "    option dontlognull",
+        "    option dontlog-normal",  # what failed is worth a line, what went well is not
         "    timeout connect 5s",
         "    timeout client 350s",
         "    timeout server 350s",

@@ -6,10 +6,12 @@
 local INTERVAL = 100 -- milliseconds
 local SOCKET = os.getenv("GATE_SOCKET")
 
+-- True if HAProxy did as told: it answers a success with nothing.
 local function command(words)
   local connection = core.tcp()
   connection:settimeout(2)
   if not connection:connect("unix@" .. SOCKET) then
+    core.Alert("gate: cannot reach " .. SOCKET)
     return false
   end
   connection:send(words .. "\n")

@@ -151,7 +151,9 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    # The directories of a test are closed to other accounts.
+    monkeypatch.setattr("local.balancer._unprivileged", lambda: None)
     made = Scene(tmp_path)
     yield made
     made.balancer.stop()
