@@ -61,8 +61,8 @@ def other_echo(machine: Machine, change: str) -> Iterator[None]:
 def test_four_scenarios_pass(deployment: Deployment) -> None:
     done = verify("--json")
     assert done.returncode == 0, done.stdout + done.stderr
-    scenarios = json.loads(done.stdout)["scenarios"]
-    assert [scenario["passed"] for scenario in scenarios] == [True] * 4
+    scenarios = json.loads(done.stdout)["result"]["scenarios"]
+    assert [scenario["status"] for scenario in scenarios] == ["passed"] * 4
 
 
 def test_a_proxy_that_accepts_an_invalid_token_fails_the_run(deployment: Deployment) -> None:

@@ -43,10 +43,10 @@ def test_a_ping_is_answered_while_the_application_is_silent(deployment: Deployme
 
 
 def test_the_session_closes_cleanly(deployment: Deployment) -> None:
-    session = connect(deployment)
-    session.send(b"bye\n")
-    assert receive(session, 4) == b"bye\n"
-    session.close()
+    with connect(deployment) as session:
+        session.send(b"bye\n")
+        assert receive(session, 4) == b"bye\n"
+        session.close()
     assert session.close_code == 1000
 
 

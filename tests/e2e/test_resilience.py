@@ -25,10 +25,10 @@ def echoes(deployment: Deployment) -> bool:
 def refused_with(deployment: Deployment) -> int | None:
     """The HTTP status that a new session is refused with, None if it is accepted."""
     try:
-        connect(deployment).close()
+        with connect(deployment):
+            return None
     except InvalidStatus as refusal:
         return int(refusal.response.status_code)
-    return None
 
 
 @pytest.fixture

@@ -1,0 +1,99 @@
+"""destroy.sh leaves nothing, also after deploy.sh was killed at any moment; Ctrl-C cleans up by itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.layout import Layout
+from tests.conftest import REPOSITORY, command
+from tests.e2e.sessions import within
+
+pytestmark = pytest.mark.machine
+
+NAME = "tests-killed"
+LISTEN = "127.83.0.3"
+
+
+def leftovers() -> list[str]:
+    """What of the deployment is still on the host: processes, mounts, network namespaces, devices, directories."""
+    layout = Layout(NAME)
+    needle = os.fsencode(str(layout.state))
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal() and process.name != str(os.getpid()):
+            try:
+                if needle in (process / "cmdline").read_bytes() or needle in os.fsencode((process / "root").readlink()):
+                    found.append(f"process {process.name}")
+            except OSError:
+                continue
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    found += [f"mount {line}" for line in mounts.splitlines() if str(layout.state) in line or f"/{NAME}" in line]
+    devices = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
+    found += [f"device {line}" for line in devices.splitlines() if line.split("@")[0].split()[0] == layout.bridge]
+    if layout.state.exists():
+        found.append(f"directory {layout.state}")
+    return found
+
+
+@pytest.fixture
+def deploying() -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        ["bash", str(REPOSITORY / "deploy.sh"), "--local", "--name", NAME, "--listen", LISTEN],
+        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        command("destroy.sh", "--name", NAME)
+
+
+def read_until(process: subprocess.Popen[str], words: str, seconds: float = 300) -> None:
+    """Follow the command's output until a line holds `words`."""
+    assert process.stdout
+    deadline = time.monotonic() + seconds
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if words in line:
+            return
+        assert time.monotonic() < deadline, "".join(seen)
+    pytest.fail(f"deploy.sh ended before {words!r}:\n{''.join(seen)}")
+
+
+@pytest.mark.parametrize("moment", ["build/Parameters", "boot of the test machine", "network "])
+def test_a_deploy_killed_half_way_is_removed(deploying: subprocess.Popen[str], moment: str) -> None:
+    read_until(deploying, moment)
+    os.killpg(deploying.pid, signal.SIGKILL)
+    deploying.wait()
+    assert leftovers(), "it was killed too early to show anything"
+    done = command("destroy.sh", "--name", NAME)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert leftovers() == []
+
+
+def test_an_interrupted_deploy_stops_what_it_started(deploying: subprocess.Popen[str]) -> None:
+    read_until(deploying, "build/Parameters")
+    os.killpg(deploying.pid, signal.SIGINT)
+    assert deploying.wait(timeout=60) == 130
+    assert within(5, lambda: [entry for entry in leftovers() if not entry.startswith("directory")] == [])
+
+
+def test_destroying_nothing_is_no_error() -> None:
+    done = command("destroy.sh", "--name", "tests-never-there")
+    assert done.returncode == 0
+    assert "there was none" in done.stdout
