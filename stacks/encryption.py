@@ -1,0 +1,95 @@
+"""One key for everything that rests: volumes, images, logs, topics, queues, the access-log bucket."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from constructs import Construct
+
+from stacks.names import STACK
+
+_USE = ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
+# Services that write for us: alarms and events to topics, load balancers to the access-log bucket.
+_PUBLISHERS = ("cloudwatch.amazonaws.com", "delivery.logs.amazonaws.com", "events.amazonaws.com")
+
+
+class Encryption(Construct):
+    """The key, and the role with which EC2 Auto Scaling may start instances from encrypted images.
+
+    The role is a service-linked one of our own, because the account's common one may not exist yet, and a key policy
+    cannot name what does not exist.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str) -> None:
+        super().__init__(scope, construct_id)
+        stack = cdk.Stack.of(self)
+        self.auto_scaling_role = iam.CfnServiceLinkedRole(
+            self,
+            "AutoScalingRole",
+            aws_service_name="autoscaling.amazonaws.com",
+            custom_suffix=STACK,
+            description="Starts the Auto Scaling groups of Secure Proxy from encrypted images",
+        )
+        self.auto_scaling_role_arn = stack.format_arn(
+            service="iam",
+            region="",
+            resource="role",
+            resource_name=f"aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling_{STACK}",
+        )
+        self.key = kms.Key(
+            self,
+            "Key",
+            alias=f"alias/{STACK}",
+            description="Secure Proxy: volumes, images, logs, topics and queues",
+            enable_key_rotation=True,
+            pending_window=cdk.Duration.days(7),
+            removal_policy=cdk.RemovalPolicy.DESTROY,
+        )
+        self.key.node.add_dependency(self.auto_scaling_role)
+        self._permit_auto_scaling()
+        self._permit_services(stack)
+
+    def _permit_auto_scaling(self) -> None:
+        role = iam.ArnPrincipal(self.auto_scaling_role_arn)
+        self.key.add_to_resource_policy(
+            iam.PolicyStatement(sid="AutoScalingUses", principals=[role], actions=list(_USE), resources=["*"])
+        )
+        self.key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="AutoScalingLendsToVolumes",
+                principals=[role],
+                actions=["kms:CreateGrant"],
+                resources=["*"],
+                conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
+            )
+        )
+
+    def _permit_services(self, stack: cdk.Stack) -> None:
+        self.key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="LogGroupsOfThisAccount",
+                principals=[iam.ServicePrincipal(f"logs.{stack.region}.amazonaws.com")],
+                actions=list(_USE),
+                resources=["*"],
+                conditions={
+                    "ArnLike": {
+                        "kms:EncryptionContext:aws:logs:arn": stack.format_arn(
+                            service="logs",
+                            resource="log-group",
+                            resource_name="*",
+                            arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+                        )
+                    }
+                },
+            )
+        )
+        self.key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="PublishersOfThisAccount",
+                principals=[iam.ServicePrincipal(service) for service in _PUBLISHERS],
+                actions=["kms:Decrypt", "kms:GenerateDataKey*"],
+                resources=["*"],
+                conditions={"StringEquals": {"aws:SourceAccount": stack.account}},
+            )
+        )
