@@ -152,9 +152,17 @@ def test_check_leaves_nothing_behind(jail: FakeJail) -> None:
 def test_runtime_document_has_the_resolved_policy(jail: FakeJail) -> None:
     configure(jail)
     document = json.loads((jail.directory / "runtime.json").read_text())
-    assert document["backend"] == {"host": "backend.example.com", "wss_port": 9000, "oauth_port": 10080}
+    assert document["backend"] == {
+        "host": "backend.example.com",
+        "wss_port": 9000,
+        "oauth_port": 10080,
+        "proxy_protocol": False,
+        "tls": False,
+        "server_name": "backend.example.com",
+        "client_certificate": False,
+    }
     assert document["timeouts_ms"] == {"connect": 30000, "read": 60000, "send": 60000}
-    assert document["authentication"]["issuer"] == "http://backend.example.com:10080/awsexample"
+    assert document["authentication"]["issuers"][0]["issuer"] == "http://backend.example.com:10080/awsexample"
     assert document["limits"]["drain_timeout_ms"] == 60000
 
 

@@ -282,5 +282,5 @@ def test_policy_of_the_self_test_is_one_that_the_boot_configuration_accepts(monk
     policies = importlib.import_module("proxy_configuration.policy")
     text = part("machine").policy("openidc", ISSUER, "http://127.0.0.1:10090/authorize")
     policy = policies.Policy(text, {"NGINX_BUILD": "source"})
-    assert policy.authentication["issuer"] == ISSUER
+    assert policy.authentication["issuers"][0]["issuer"] == ISSUER
     assert json.loads(text)["authentication"]["algorithms"] == ["RS256"]

@@ -1,41 +1,153 @@
--- The access phase of the WSS listener: who is calling, or a refusal.
+-- The access phase: who is calling, and may they; or a refusal. Cheap checks come first, so that a flood is turned
+-- away before it costs a signature.
 
+local audit = require("secure_proxy.audit")
 local authentication = require("secure_proxy.auth")
+local config = require("secure_proxy.config")
+local limits = require("secure_proxy.limits")
+local redaction = require("secure_proxy.redaction")
+local refusal = require("secure_proxy.refusal")
+local registry = require("secure_proxy.registry")
+local routes = require("secure_proxy.route")
 
 local ngx = ngx
 
 local _M = {}
 
--- The body says little, so that an attacker learns nothing about the rules; the log has the reason.
-local BODIES = {
-    [401] = '{"error":"a bearer token is required"}\n',
-    [403] = '{"error":"access denied"}\n',
-    [503] = '{"error":"tokens cannot be verified at the moment"}\n',
-}
+local SUBPROTOCOL = "binary"
+local HEADER_ONLY = { subprotocol = false, cookie = "" }
 
-local function refuse(status, reason)
-    ngx.log(ngx.NOTICE, "refused with ", status, ": ", reason)
-    ngx.status = status
-    ngx.header["Content-Type"] = "application/json"
-    ngx.header["Cache-Control"] = "no-store"
-    if status == 401 then
-        -- RFC 6750, section 3: no error code when the request had no credentials.
-        ngx.header["WWW-Authenticate"] = 'Bearer realm="secure-proxy"'
+-- Which rule a refused authentication comes under.
+local RULES = { [401] = "token missing", [403] = "token", [503] = "verifier" }
+
+local function check_network()
+    local ok, rule = limits.check_networks()
+    if not ok then
+        return refusal.refuse(ngx.HTTP_FORBIDDEN, rule, "address is not admitted")
     end
-    if status == 503 then
-        ngx.header["Retry-After"] = "5"
-    end
-    ngx.print(BODIES[status])
-    return ngx.exit(status)
 end
 
---- Lets the request through with `ngx.ctx.identity` set, or ends it with 401, 403 or 503.
-function _M.require_identity()
-    local identity, status, reason = authentication.authenticate()
-    if not identity then
-        return refuse(status, reason)
+local function check_address(kind, setting)
+    check_network()
+    if not limits.check_rate(kind, config.limits[setting.key]) then
+        return refusal.refuse(ngx.HTTP_TOO_MANY_REQUESTS, setting.name, "too many requests of this address")
     end
+end
+
+local HANDSHAKES = { key = "handshakes_per_address", name = "limits.handshakesPerAddress" }
+local TOKEN_REQUESTS = { key = "token_requests_per_address", name = "limits.tokenRequestsPerAddress" }
+
+-- Held until the log phase: secure_proxy.outcome releases it, however the request ends.
+local function hold(name, limit, rule)
+    if limit == 0 then
+        return
+    end
+    if not registry.acquire(name, limit) then
+        return refusal.refuse(ngx.HTTP_TOO_MANY_REQUESTS, rule, "too many connections")
+    end
+    local held = ngx.ctx.held or {}
+    held[#held + 1] = name
+    ngx.ctx.held = held
+end
+
+-- @return the client's certificate as the audit log shows it, or nil when none was given
+local function client_certificate()
+    local mode = config.authentication.client_certificates
+    if mode == "off" then
+        return nil
+    end
+    local var = ngx.var
+    if var.ssl_client_verify == "SUCCESS" then
+        return { subject = var.ssl_client_s_dn, serial = var.ssl_client_serial }
+    end
+    if mode == "required" or var.ssl_client_verify ~= "NONE" then
+        return refusal.refuse(ngx.HTTP_FORBIDDEN, "authentication.clientCertificates", "no accepted client certificate")
+    end
+end
+
+local function identify(sources, route)
+    local certificate = client_certificate()
+    local identity, status, reason = authentication.authenticate(sources, route)
+    if not identity then
+        return refusal.refuse(status, RULES[status], reason)
+    end
+    identity.certificate = certificate
     ngx.ctx.identity = identity
+    return identity
+end
+
+--- WSS listener: lets a request for a session through with `ngx.ctx.identity` and `ngx.ctx.route` set, or ends it.
+function _M.admit_session()
+    redaction.hide_query()
+    check_address("handshake", HANDSHAKES)
+    hold("a:" .. ngx.var.binary_remote_addr, config.limits.connections_per_address, "limits.connectionsPerAddress")
+    local ok, err = audit.ready()
+    if not ok then
+        ngx.log(ngx.ALERT, "no session without an audit log: ", err)
+        return refusal.refuse(ngx.HTTP_SERVICE_UNAVAILABLE, "audit log", "cannot be written")
+    end
+    local route = routes.current()
+    if not route then
+        return refusal.refuse(ngx.HTTP_FORBIDDEN, "authentication.routes", "no route covers this path")
+    end
+    ngx.ctx.route = route
+    local identity = identify(config.authentication.token_sources, route)
+    hold(
+        "s:" .. identity.issuer .. "\0" .. (identity.subject or ""),
+        config.limits.connections_per_subject,
+        "limits.connectionsPerSubject"
+    )
+    -- A token that came as a subprotocol has done its work; nothing behind this sees or echoes it.
+    if ngx.var.http_sec_websocket_protocol then
+        local offered = "," .. ngx.var.http_sec_websocket_protocol:gsub("%s", "") .. ","
+        local binary = offered:find("," .. SUBPROTOCOL .. ",", 1, true)
+        ngx.req.set_header("Sec-WebSocket-Protocol", binary and SUBPROTOCOL or nil)
+    end
+end
+
+--- WSS listener: the caller of the session API, known by the token in the Authorization header alone, so that no page
+-- can make a browser call it with a cookie.
+function _M.admit_api_call()
+    redaction.hide_query()
+    check_address("handshake", HANDSHAKES)
+    if ngx.req.get_method() ~= "OPTIONS" then
+        identify(HEADER_ONLY, nil)
+    end
+end
+
+-- Not limit_except: its error line would quote the query.
+local function check_method(wanted)
+    if ngx.req.get_method() ~= wanted then
+        ngx.header["Allow"] = wanted
+        return refusal.refuse(405, "method", "is not " .. wanted)
+    end
+end
+
+--- OAuth listener: /authorize, whose query belongs to it.
+function _M.admit_authorization_request()
+    check_network()
+    client_certificate()
+end
+
+--- OAuth listener: /configuration.
+function _M.admit_configuration_request()
+    redaction.hide_query()
+    check_network()
+    check_method("GET")
+    client_certificate()
+end
+
+--- OAuth listener: /token.
+function _M.admit_token_request()
+    -- A request's own parameters stand in its body (RFC 6749, section 3.2).
+    local has_query = ngx.var.is_args ~= ""
+    redaction.hide_query()
+    check_address("token", TOKEN_REQUESTS)
+    check_method("POST")
+    if has_query then
+        return refusal.refuse(ngx.HTTP_BAD_REQUEST, "token request", "parameters in the query")
+    end
+    client_certificate()
 end
 
 return _M

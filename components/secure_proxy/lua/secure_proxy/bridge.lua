@@ -6,6 +6,7 @@
 local semaphore = require("ngx.semaphore")
 local drain = require("secure_proxy.drain")
 local handshake = require("secure_proxy.ws.handshake")
+local refusals = require("secure_proxy.refusal")
 local session_module = require("secure_proxy.ws.session")
 
 local ngx = ngx
@@ -13,7 +14,7 @@ local ngx = ngx
 local _M = {}
 
 local function refuse(status, reason, headers)
-    ngx.log(ngx.NOTICE, "refused with ", status, ": ", reason)
+    refusals.note("bridge", reason)
     ngx.status = status
     for name, value in pairs(headers or {}) do
         ngx.header[name] = value
@@ -29,6 +30,12 @@ local function connect(options)
     backend:settimeouts(options.connect_timeout_ms, options.send_timeout_ms, options.read_timeout_ms)
     -- A connection carries one session, so it never comes from the pool of kept-alive ones, nor goes there.
     local ok, err = backend:connect(options.backend_host, options.backend_port)
+    if ok and options.prepare_backend then
+        ok, err = options.prepare_backend(backend)
+        if not ok then
+            backend:close()
+        end
+    end
     return ok and backend, err
 end
 
@@ -61,10 +68,14 @@ end
 --- Serve one WebSocket session; returns when it has ended.
 -- @param options table:
 --   backend_host, backend_port;
+--   prepare_backend(socket): called when the backend is connected, returns true, or nil and the reason; or nil;
+--   backend_tls: whether it made the connection a TLS one;
 --   connect_timeout_ms, read_timeout_ms, send_timeout_ms;
 --   limits: drain_timeout_ms, max_session_age_ms, max_frame_size, max_message_size (bytes), control_frames_per_second,
 --     sessions_per_worker (each 0 or nil: no limit), allowed_origins (list, empty: any);
 --   expires_at: seconds since 1970 at which the session is cut with 4401, or nil;
+--   renewed_until(): asked at that moment, returns a later one if a fresh token came; or nil;
+--   response_headers: further fields of the 101 response, or nil;
 --   on_open(session), on_close(session): called when the upgrade is accepted and when the session has ended; see
 --     session.run() for the fields. They must not fail or yield.
 function _M.run(options)
@@ -98,7 +109,7 @@ function _M.run(options)
         options.on_open(session)
     end
     local sent
-    sent, err = client:send(handshake.accept(agreed))
+    sent, err = client:send(handshake.accept(agreed, options.response_headers))
     if not sent then
         session.code, session.reason = 1006, "client connection lost: " .. err
         backend:close()

@@ -1,11 +1,17 @@
 -- The content phase of the WSS listener: hands an authenticated request to the bridge.
 
+local application = require("secure_proxy.application")
 local bridge = require("secure_proxy.bridge")
 local config = require("secure_proxy.config")
+local sessions = require("secure_proxy.sessions")
 
 local ngx = ngx
 
 local _M = {}
+
+local function backend_name()
+    return config.backend.host .. ":" .. config.backend.wss_port
+end
 
 --- Serves one WebSocket session; returns when it has ended.
 function _M.serve()
@@ -15,15 +21,32 @@ function _M.serve()
         ngx.log(ngx.ERR, "no identity in the content phase; refusing")
         return ngx.exit(ngx.HTTP_FORBIDDEN)
     end
+    local id = ngx.var.request_id
     return bridge.run({
         backend_host = config.backend.host,
         backend_port = config.backend.wss_port,
+        backend_tls = config.backend.tls,
+        prepare_backend = application.prepare,
         connect_timeout_ms = config.timeouts_ms.connect,
         read_timeout_ms = config.timeouts_ms.read,
         send_timeout_ms = config.timeouts_ms.send,
         limits = config.limits,
         expires_at = identity.expires_at,
+        renewed_until = function()
+            return sessions.renewed_until(id)
+        end,
+        response_headers = { ["Secure-Proxy-Session"] = id },
+        on_open = function(session)
+            sessions.opened(session, backend_name())
+        end,
     })
+end
+
+--- Runs in header_filter_by_lua with a bridge that is not ours: a 101 there means that the session is open.
+function _M.opened_by_module()
+    if ngx.status == ngx.HTTP_SWITCHING_PROTOCOLS and not ngx.ctx.session_id then
+        sessions.opened(nil, backend_name())
+    end
 end
 
 return _M

@@ -1,54 +1,69 @@
--- Provider `external`: an HTTP authorizer decides. It gets the bearer token and answers 2xx, 401 or 403;
--- with 2xx it may name the subject (X-Auth-Subject) and the expiry in epoch seconds (X-Auth-Expires).
+-- Provider `external`: an HTTP authorizer decides about the signature. It gets the bearer token and answers 2xx, 401 or
+-- 403; with 2xx it may name the subject (X-Auth-Subject) and the expiry in epoch seconds (X-Auth-Expires), with a
+-- refusal the reason (X-Auth-Reason), which goes to the audit log alone.
 --
 -- A subrequest instead of auth_request, because auth_request turns every other answer into a 500 and the
 -- outcome rules of secure_proxy.auth need to tell "refused" from "nobody can say".
 
 local ngx = ngx
 local tonumber = tonumber
+local type = type
 
 local _M = {}
 
 local LOCATION = "/_authorizer"
-local MAX_SUBJECT_BYTES = 512
+local MAX_SUBJECT_BYTES = 255
+local MAX_REASON_BYTES = 100
 
+-- @return the answer's status, its headers under lower-case names, and whether it broke off
 local function ask(credentials)
-    return ngx.location.capture(LOCATION, { ctx = { authorizer_credentials = credentials } })
+    local answer = ngx.location.capture(LOCATION, { ctx = { authorizer_credentials = credentials } })
+    local headers = {}
+    for name, value in pairs(answer.header) do
+        headers[name:lower()] = value
+    end
+    return answer.status, headers, answer.truncated
 end
 
 local function is_success(status)
     return status >= 200 and status < 300
 end
 
-local function single(value)
-    if type(value) == "table" then
-        return nil
-    end
-    return value
+local function unavailable(reason)
+    return nil, ngx.HTTP_SERVICE_UNAVAILABLE, reason
 end
 
---- @return identity, or nil, HTTP status, reason
-function _M.verify(token)
-    local answer = ask("Bearer " .. token)
-    local status = answer.status
-    if status == ngx.HTTP_UNAUTHORIZED or status == ngx.HTTP_FORBIDDEN then
-        return nil, ngx.HTTP_FORBIDDEN, "authorizer refused the token with " .. status
+-- What an authorizer says about its reason, if it is plain words: it must not be a way into the log.
+local function stated_reason(headers)
+    local reason = headers["x-auth-reason"]
+    if type(reason) == "string" and #reason <= MAX_REASON_BYTES and reason:find("^[%w ,.:'_-]+$") then
+        return ": " .. reason
     end
-    if not is_success(status) or answer.truncated then
-        return nil, ngx.HTTP_SERVICE_UNAVAILABLE, "authorizer answered " .. status
+    return ""
+end
+
+--- @param token text; the rest of what providers get is not needed here
+-- @return { subject, expires_at } as far as the authorizer names them, or nil, HTTP status, reason
+function _M.verify(token)
+    local status, headers, truncated = ask("Bearer " .. token)
+    if status == ngx.HTTP_UNAUTHORIZED or status == ngx.HTTP_FORBIDDEN then
+        return nil, ngx.HTTP_FORBIDDEN, "authorizer refused the token with " .. status .. stated_reason(headers)
+    end
+    if not is_success(status) or truncated then
+        return unavailable("authorizer answered " .. status)
     end
 
-    local expires = answer.header["X-Auth-Expires"]
+    local expires = headers["x-auth-expires"]
     local expires_at
     if expires ~= nil then
-        expires_at = tonumber(single(expires), 10)
+        expires_at = type(expires) == "string" and tonumber(expires, 10)
         if not expires_at then
-            return nil, ngx.HTTP_SERVICE_UNAVAILABLE, "authorizer sent an expiry that is not a number of seconds"
+            return unavailable("authorizer sent an expiry that is not a number of seconds")
         end
     end
-    local subject = single(answer.header["X-Auth-Subject"])
-    if subject and #subject > MAX_SUBJECT_BYTES then
-        return nil, ngx.HTTP_SERVICE_UNAVAILABLE, "authorizer sent a subject of " .. #subject .. " bytes"
+    local subject = headers["x-auth-subject"]
+    if subject ~= nil and (type(subject) ~= "string" or #subject > MAX_SUBJECT_BYTES) then
+        return unavailable("authorizer sent an unusable subject")
     end
     return { subject = subject, expires_at = expires_at }
 end
@@ -56,7 +71,7 @@ end
 --- The authorizer is ready when it refuses a request without a token, as it must.
 -- @return true, or nil and the reason
 function _M.ready()
-    local status = ask("").status
+    local status = ask("")
     if status == ngx.HTTP_UNAUTHORIZED or status == ngx.HTTP_FORBIDDEN then
         return true
     end

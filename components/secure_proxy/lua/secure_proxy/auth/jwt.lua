@@ -1,5 +1,5 @@
--- Strict reading of a JSON Web Token (RFC 7519, RFC 7515 compact form) and the claim rules.
--- It refuses whatever two parsers could read differently, before a signature is looked at; it verifies no signature.
+-- Strict reading of a JSON Web Token (RFC 7519, RFC 7515 compact form). It refuses whatever two parsers could read
+-- differently, before a signature is looked at; it verifies no signature and applies no rule about claims.
 
 local base64 = require("ngx.base64")
 local cjson = require("cjson.safe").new()
@@ -13,14 +13,38 @@ cjson.decode_max_depth(8)
 
 local _M = {}
 
--- The largest integer that every JSON parser reads alike (RFC 8259, section 6).
-local MAX_SAFE_INTEGER = 9007199254740991
 local MAX_KID_BYTES = 256
+local QUOTE = 34
 
--- A token must not bring or name its own key (RFC 8725, section 3.10) or extensions that we do not understand.
-local REFUSED_HEADERS = { "jwk", "jku", "x5u", "x5c", "crit" }
+-- `none` and the HMAC family are in no list: with them, others than the issuer could sign.
+local ALGORITHMS = {
+    RS256 = true, RS384 = true, RS512 = true,
+    PS256 = true, PS384 = true, PS512 = true,
+    ES256 = true, ES384 = true, ES512 = true,
+}
 
--- Walks the text and reports an object that has one member twice: parsers disagree on which one counts.
+-- A token must not bring or name its own key (RFC 8725, section 3.10), nor extensions that we do not understand.
+local REFUSED_HEADERS = { "jwk", "jku", "x5u", "x5c", "crit", "b64", "zip", "enc" }
+
+-- Other kinds of JWT that the same keys sign (RFC 8725, section 3.11) say so here.
+local TYPES = { ["jwt"] = true, ["at+jwt"] = true, ["application/jwt"] = true, ["application/at+jwt"] = true }
+
+-- @return the position after the string that begins at `start`, or nil when it does not end
+local function end_of_string(text, start)
+    local position = start + 1
+    while true do
+        position = text:find('["\\]', position)
+        if not position then
+            return nil
+        end
+        if text:byte(position) == QUOTE then
+            return position + 1
+        end
+        position = position + 2
+    end
+end
+
+-- Walks the text of a valid object and reports a member that stands twice: parsers disagree on which one counts.
 local function duplicate_member(text)
     local position, stack, expecting_key = 1, {}, false
     while true do
@@ -30,20 +54,13 @@ local function duplicate_member(text)
         end
         position = start + 1
         if symbol == '"' then
-            local finish = start + 1
-            while true do
-                finish = text:find('["\\]', finish)
-                if not finish then
-                    return nil
-                end
-                if text:byte(finish) == 34 then
-                    break
-                end
-                finish = finish + 2
+            position = end_of_string(text, start)
+            if not position then
+                return "?"
             end
             if expecting_key then
                 -- Decoded, so that an escaped spelling of a name counts as that name.
-                local name = cjson.decode(text:sub(start, finish))
+                local name = cjson.decode(text:sub(start, position - 1))
                 local members = stack[#stack]
                 if name == nil or members[name] then
                     return name or "?"
@@ -51,7 +68,6 @@ local function duplicate_member(text)
                 members[name] = true
                 expecting_key = false
             end
-            position = finish + 1
         elseif symbol == "{" then
             stack[#stack + 1] = {}
             expecting_key = true
@@ -67,12 +83,22 @@ local function duplicate_member(text)
     end
 end
 
+-- PCRE refuses a subject that is not UTF-8 (RFC 8259, section 8.1, asks for it).
+local function is_utf8(text)
+    if not text:find("[\128-\255]") then
+        return true
+    end
+    local _, _, err = ngx.re.find(text, "^", "u")
+    return not err
+end
+
 local function json_object(segment, name)
     local text = base64.decode_base64url(segment)
-    if not text then
+    -- Loose bits at the end would let two texts mean one token.
+    if not text or base64.encode_base64url(text) ~= segment then
         return nil, name .. " is not base64url"
     end
-    if not text:find("^%s*{") then
+    if not text:find("^%s*{") or not is_utf8(text) then
         return nil, name .. " is not a JSON object"
     end
     local value = cjson.decode(text)
@@ -85,19 +111,28 @@ local function json_object(segment, name)
     return value
 end
 
-local function has_value(list, wanted)
-    for _, value in ipairs(list) do
-        if value == wanted then
-            return true
+local function check_header(header)
+    if type(header.alg) ~= "string" or not ALGORITHMS[header.alg] then
+        return nil, "algorithm is not on the allow-list"
+    end
+    for _, name in ipairs(REFUSED_HEADERS) do
+        if header[name] ~= nil then
+            return nil, "header has '" .. name .. "'"
         end
     end
-    return false
+    if header.typ ~= nil and (type(header.typ) ~= "string" or not TYPES[header.typ:lower()]) then
+        return nil, "header has another 'typ' than an access token's"
+    end
+    if type(header.kid) ~= "string" or header.kid == "" or #header.kid > MAX_KID_BYTES then
+        return nil, "header has no usable 'kid'"
+    end
+    return true
 end
 
 --- Reads a token.
--- @param algorithms list of accepted `alg` values
--- @return { header = table, claims = table }, or nil and the reason
-function _M.parse(token, algorithms)
+-- @return { header, claims (tables), signed (the bytes that the signature is over), signature (bytes) }
+-- or nil and the reason, which quotes nothing of the token but names of its members
+function _M.parse(token)
     local first, second, third = token:match("^([%w_-]+)%.([%w_-]+)%.([%w_-]+)$")
     if not third then
         return nil, "not a signed JSON Web Token"
@@ -106,76 +141,21 @@ function _M.parse(token, algorithms)
     if not header then
         return nil, reason
     end
-    if type(header.alg) ~= "string" or not has_value(algorithms, header.alg) then
-        return nil, "algorithm is not on the allow-list"
-    end
-    for _, name in ipairs(REFUSED_HEADERS) do
-        if header[name] ~= nil then
-            return nil, "header has '" .. name .. "'"
-        end
-    end
-    if header.kid ~= nil and (type(header.kid) ~= "string" or #header.kid > MAX_KID_BYTES) then
-        return nil, "header has an unusable 'kid'"
+    local ok
+    ok, reason = check_header(header)
+    if not ok then
+        return nil, reason
     end
     local claims
     claims, reason = json_object(second, "payload")
     if not claims then
         return nil, reason
     end
-    return { header = header, claims = claims }
-end
-
-local function is_time(value)
-    return type(value) == "number" and value >= 0 and value <= MAX_SAFE_INTEGER
-end
-
-local function audience_matches(aud, accepted)
-    if type(aud) == "string" then
-        return has_value(accepted, aud)
+    local signature = base64.decode_base64url(third)
+    if not signature or base64.encode_base64url(signature) ~= third then
+        return nil, "signature is not base64url"
     end
-    if type(aud) ~= "table" then
-        return false
-    end
-    for _, value in ipairs(aud) do
-        if type(value) == "string" and has_value(accepted, value) then
-            return true
-        end
-    end
-    return false
-end
-
---- Applies the claim rules.
--- @param rules { issuer = string, audiences = list (empty: any), clock_skew_s = number }
--- @return true, or nil and the reason
-function _M.check(claims, rules)
-    local now, skew = ngx.time(), rules.clock_skew_s
-    if not is_time(claims.exp) then
-        return nil, "claim 'exp' is missing or not a time"
-    end
-    if claims.exp + skew <= now then
-        return nil, "token has expired"
-    end
-    if claims.nbf ~= nil then
-        if not is_time(claims.nbf) then
-            return nil, "claim 'nbf' is not a time"
-        end
-        if claims.nbf - skew > now then
-            return nil, "token is not valid yet"
-        end
-    end
-    if claims.iat ~= nil and not is_time(claims.iat) then
-        return nil, "claim 'iat' is not a time"
-    end
-    if claims.iss ~= rules.issuer then
-        return nil, "claim 'iss' is not the configured issuer"
-    end
-    if #rules.audiences > 0 and not audience_matches(claims.aud, rules.audiences) then
-        return nil, "claim 'aud' has none of the configured audiences"
-    end
-    if claims.sub ~= nil and type(claims.sub) ~= "string" then
-        return nil, "claim 'sub' is not a string"
-    end
-    return true
+    return { header = header, claims = claims, signed = first .. "." .. second, signature = signature }
 end
 
 return _M

@@ -11,6 +11,7 @@ local _M = {
     TOO_LARGE = 1009,
     INTERNAL_ERROR = 1011,
     TOKEN_EXPIRED = 4401, -- ours: after HTTP's 401
+    ENDED_BY_OPERATOR = 4403, -- ours: after HTTP's 403
 }
 
 --- May this code stand in a close frame? 1004 to 1006 and 1015 are reserved, 1016 to 2999 unassigned.

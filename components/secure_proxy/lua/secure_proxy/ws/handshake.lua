@@ -88,13 +88,19 @@ function _M.check(request, allowed_origins)
 end
 
 --- The 101 response that accepts `agreed`, as check() returned it.
-function _M.accept(agreed)
+-- @param headers further fields, or nil
+function _M.accept(agreed, headers)
     local digest = ngx.encode_base64(ngx.sha1_bin(agreed.key .. KEY_SUFFIX))
     local subprotocol = agreed.subprotocol and "Sec-WebSocket-Protocol: " .. agreed.subprotocol .. "\r\n" or ""
+    local further = ""
+    for name, value in pairs(headers or {}) do
+        further = further .. name .. ": " .. value .. "\r\n"
+    end
     return "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
         .. digest
         .. "\r\n"
         .. subprotocol
+        .. further
         .. "\r\n"
 end
 

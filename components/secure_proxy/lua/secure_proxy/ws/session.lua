@@ -30,10 +30,18 @@ local function sleep_until(session, time)
     session.wake:wait(max(0.001, min(time - now(), IDLE_SECONDS)))
 end
 
+-- A fresh token may have come meanwhile, through any worker.
+local function is_expired(session, time)
+    if session.expires_at <= time and session.renewed_until then
+        session.expires_at = session.renewed_until() or session.expires_at
+    end
+    return session.expires_at <= time
+end
+
 local function await_verdict(session)
     while not session.code do
         local time = now()
-        if session.expires_at <= time then
+        if is_expired(session, time) then
             verdict.pass(session, close_codes.TOKEN_EXPIRED, "token expired", CLOSE_SECONDS)
         elseif session.ends_at <= time then
             verdict.pass(session, close_codes.GOING_AWAY, "session age limit", CLOSE_SECONDS)
@@ -92,13 +100,15 @@ function _M.new(options, client, backend, wake)
         client = client,
         ssl = ssl,
         backend = backend,
-        fd = direct.descriptor(backend),
+        -- Bytes of a TLS connection are the cosocket's business alone.
+        fd = not options.backend_tls and direct.descriptor(backend) or nil,
         wake = wake,
         outlet = outlet.new(client, ssl, wake),
         decoder = decoder.new(limits),
         limits = limits,
         started_at = started_at,
         expires_at = options.expires_at or huge,
+        renewed_until = options.renewed_until,
         ends_at = max_age > 0 and started_at + max_age or huge,
         leaves_at = huge, -- set by secure_proxy.drain
         bytes_up = 0,

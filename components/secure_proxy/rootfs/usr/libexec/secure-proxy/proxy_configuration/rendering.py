@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -16,6 +17,9 @@ from proxy_configuration.errors import ConfigurationError
 from proxy_configuration.policy import Policy
 from proxy_configuration.values import VARIABLE, milliseconds
 
+PUBLIC_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+OIDC_AUTHORITIES = "oidc.pem"
+APPLICATION_AUTHORITIES = "application.pem"
 # Worker shutdown is forced this long after the drain time, so that close handshakes can finish.
 SHUTDOWN_MARGIN_MS = 5000
 
@@ -27,6 +31,10 @@ def runtime(values: Mapping[str, str], policy: Policy) -> dict[str, Any]:
             "host": values["BACKEND_HOST"],
             "wss_port": int(values["WSS_BACKEND_PORT"]),
             "oauth_port": int(values["OAUTH_BACKEND_PORT"]),
+            "proxy_protocol": policy.application.proxy_protocol,
+            "tls": policy.application.tls,
+            "server_name": policy.application.server_name,
+            "client_certificate": policy.application.client_certificate,
         },
         "timeouts_ms": {
             "connect": milliseconds(values["CONNECT_TIMEOUT"], "CONNECT_TIMEOUT"),
@@ -76,7 +84,7 @@ class Jail:
             written.append(target)
         (candidate / "runtime.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         written.append(Path("runtime.json"))
-        for path in candidate.rglob("*"):
+        for path in {candidate / name for name in written} | {(candidate / name).parent for name in written}:
             path.chmod(0o755 if path.is_dir() else 0o644)
         return written
 
@@ -86,16 +94,77 @@ class Jail:
         run(["chroot", str(self.root), "/usr/sbin/nginx", "-t", "-q", "-c", inside], "nginx -t")
 
 
-def candidate_variables(values: Mapping[str, str], policy: Policy, *, directory: str, names: str) -> dict[str, str]:
+def candidate_variables(
+    values: Mapping[str, str], policy: Policy, *, directory: str, names: str, trust: str | None = None
+) -> dict[str, str]:
+    """What the templates may name.
+
+    `directory` is that of the secrets, `trust` that of the authorities (beside it unless given), inside the jail.
+    """
+    trust = trust or f"{Path(directory).parent}/trust"
     drain_ms = policy.limits["drain_timeout_ms"] + SHUTDOWN_MARGIN_MS
+    oauth = policy.oauth_server
+    scheme = "https" if oauth.tls else "http"
     return {
         **{key: value for key, value in values.items() if key != "POLICY"},
         "RESOLVERS": names,
         "AUTHENTICATION_PROVIDER": policy.authentication["provider"],
         "AUTHORIZER_URL": policy.authentication["authorizer_url"],
+        "CLIENT_CERTIFICATES": _client_certificates(policy),
+        "OAUTH_SCHEME": scheme,
+        "OAUTH_SERVER": f"{scheme}-client" if oauth.client_certificate else scheme,
+        "OAUTH_SERVER_NAME": oauth.server_name,
+        "OIDC_TRUST": f"{trust}/{OIDC_AUTHORITIES}" if oauth.authorities else PUBLIC_AUTHORITIES,
+        "APPLICATION_TRUST": (
+            f"{trust}/{APPLICATION_AUTHORITIES}" if policy.application.authorities else PUBLIC_AUTHORITIES
+        ),
+        "TRUST_DIRECTORY": trust,
+        "HEADER_TIMEOUT": f"{policy.limits['header_timeout_ms']}ms",
+        "MAX_REQUEST_BODY": str(policy.limits["max_request_body"]),
         "WORKER_SHUTDOWN_TIMEOUT": f"{drain_ms}ms",
         "CERTIFICATE_DIRECTORY": directory,
     }
+
+
+def _client_certificates(policy: Policy) -> str:
+    if policy.authentication["client_certificates"] == "off":
+        return "off"
+    return "crl" if policy.revocation_lists else "on"
+
+
+def write_trust(directory: Path, policy: Policy) -> None:
+    """The authorities and revocation lists of the policy, one file each; public, so readable by everyone."""
+    directory.mkdir(mode=0o755)
+    for name, texts in (
+        ("clients.pem", policy.client_authorities),
+        ("revoked.pem", policy.revocation_lists),
+        (OIDC_AUTHORITIES, policy.oauth_server.authorities),
+        (APPLICATION_AUTHORITIES, policy.application.authorities),
+    ):
+        (directory / name).write_text("\n".join(text.strip() for text in texts) + "\n", encoding="ascii")
+        (directory / name).chmod(0o644)
+
+
+def write_operator_key(directory: Path) -> None:
+    """Make the key of the command that lists and ends sessions, on first boot; readable by root alone."""
+    path = directory / "operator.key"
+    if path.exists():
+        return
+    fresh = path.with_suffix(".new")
+    fresh.touch(mode=0o600)
+    fresh.write_text(secrets.token_hex(32), encoding="ascii")
+    fresh.replace(path)
+
+
+def check_client_certificates(directory: Path, policy: Policy) -> None:
+    """The files that the policy relies on: secrets don't travel in user data, so the operator puts them there."""
+    for name, wanted in (
+        ("backend", policy.application.client_certificate),
+        ("oidc", policy.oauth_server.client_certificate),
+    ):
+        for path in (directory / f"{name}-client.pem", directory / f"{name}-client-key.pem"):
+            if wanted and not path.exists():
+                raise ConfigurationError(f"the policy asks for a client certificate, and {path} does not exist")
 
 
 def configure(values: Mapping[str, str], *, names: str, install: bool) -> None:
@@ -107,21 +176,29 @@ def configure(values: Mapping[str, str], *, names: str, install: bool) -> None:
         candidate.chmod(0o755)
         certificates = jail.host / "certs" if install else candidate / "certs"
         certificates.mkdir(mode=0o700, exist_ok=True)
+        check_client_certificates(certificates, policy)
         make_certificate(certificates, values["CERTIFICATE_NAMES"].split(","))
+        write_operator_key(certificates)
+        write_trust(candidate / "trust", policy)
         # modules.conf belongs to the image: it says which modules this build loads.
         shutil.copy2(jail.host / "modules.conf", candidate / "modules.conf")
-        variables = candidate_variables(
-            values, policy, directory="/" + str(certificates.relative_to(jail.root)), names=names
-        )
         document = runtime(values, policy)
 
-        # The Lua code is told where runtime.json is, so the candidate must name itself while it is judged.
+        def variables(trust: Path) -> dict[str, str]:
+            inside = "/" + str(certificates.relative_to(jail.root))
+            return candidate_variables(
+                values, policy, directory=inside, trust="/" + str(trust.relative_to(jail.root)), names=names
+            )
+
+        # The Lua code is told where its files are, so the candidate must name itself while it is judged.
         base = "/" + str(candidate.relative_to(jail.root))
         (candidate / "logs").mkdir()
-        jail.write_candidate(candidate, {**variables, "PROXY_BASE_DIR": base}, document)
+        jail.write_candidate(candidate, {**variables(candidate / "trust"), "PROXY_BASE_DIR": base}, document)
         jail.test(candidate / "nginx.conf")
         if not install:
             return
-        for path in jail.write_candidate(candidate, variables, document):
+        written = jail.write_candidate(candidate, variables(jail.host / "trust"), document)
+        written += [path.relative_to(candidate) for path in (candidate / "trust").iterdir()]
+        for path in written:
             (jail.host / path).parent.mkdir(parents=True, exist_ok=True)
             (candidate / path).replace(jail.host / path)

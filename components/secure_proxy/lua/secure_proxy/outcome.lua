@@ -1,0 +1,56 @@
+-- The log phase: whatever way a request ended, what it held is released and its audit record is written.
+
+local audit = require("secure_proxy.audit")
+local registry = require("secure_proxy.registry")
+local sessions = require("secure_proxy.sessions")
+
+local ngx = ngx
+
+local _M = {}
+
+local ABNORMAL = 1006
+-- NGINX turned the request away by itself: its form, its method, a path that does not exist.
+local UNSTATED = { rule = "request", reason = "not a request that is served here" }
+
+local function write_end(ctx)
+    local session = ctx.session
+    local record = audit.request()
+    record.backend = ctx.backend
+    record.duration_s = math.floor((ngx.now() - ctx.opened_at) * 1000 + 0.5) / 1000
+    record.bytes_up = session.bytes_up
+    record.bytes_down = session.bytes_down
+    record.frames_up = session.frames_up
+    record.frames_down = session.frames_down
+    record.bytes_lost = session.bytes_lost
+    if ngx.var.bridge == "lua" then
+        record.close_code = session.code or ABNORMAL
+        record.close_reason = session.reason or "the session was broken off"
+    end
+    audit.write("end", record)
+end
+
+local function write_refusal(ctx)
+    local record = audit.request()
+    local refusal = ctx.refusal or UNSTATED
+    record.status = ngx.status
+    record.rule = refusal.rule
+    record.reason = refusal.reason
+    audit.write("refusal", record)
+end
+
+--- Runs in log_by_lua.
+function _M.finish()
+    local ctx = ngx.ctx
+    for _, name in ipairs(ctx.held or {}) do
+        registry.release(name)
+    end
+    ctx.held = nil
+    if ctx.session_id then
+        sessions.ended()
+        write_end(ctx)
+    elseif ctx.refusal or ngx.status >= 400 then
+        write_refusal(ctx)
+    end
+end
+
+return _M

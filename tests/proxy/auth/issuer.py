@@ -1,0 +1,148 @@
+"""An OpenID Connect server on loopback that does what a test tells it to, well or badly."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+from tests.proxy.auth.tokens import EcKey, RsaKey
+from tests.proxy.nginx_harness import free_port
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+def send(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **headers: str) -> None:
+    handler.send_response(status)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Length", str(len(body)))
+    for name, value in headers.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    with suppress(OSError):
+        handler.wfile.write(body)
+
+
+class Issuer:
+    """Serves discovery and key set below `/<name>`. `answers` replaces what a path says; `downloads` counts by path."""
+
+    def __init__(
+        self, name: str = "awsexample", port: int | None = None, keys: list[RsaKey | EcKey] | None = None
+    ) -> None:
+        self.name = name
+        self.port = port or free_port()
+        self.keys: list[RsaKey | EcKey] = [RsaKey(f"{name}-1")] if keys is None else keys
+        self.answers: dict[str, Answer] = {}
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        self._server: ThreadingHTTPServer | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/{self.name}"
+
+    @property
+    def key(self) -> Any:
+        return self.keys[0]
+
+    @property
+    def key_set_path(self) -> str:
+        return f"/{self.name}/jwks"
+
+    def downloads(self) -> int:
+        """How often the key set was asked for."""
+        return sum(path == self.key_set_path for path, _, _ in self.requests)
+
+    def start(self) -> Self:
+        issuer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                path = self.path.partition("?")[0]
+                issuer.requests.append((self.path, dict(self.headers.items()), self.rfile.read(length)))
+                issuer.answers.get(path, issuer.document)(self)
+
+            def do_GET(self) -> None:
+                self.answer()
+
+            def do_POST(self) -> None:
+                self.answer()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Silent."""
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 128
+
+        self._server = Server(("127.0.0.1", self.port), Handler)
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def document(self, handler: BaseHTTPRequestHandler) -> None:
+        """What an issuer says that works."""
+        documents: dict[str, Any] = {
+            f"/{self.name}/.well-known/openid-configuration": {
+                "issuer": self.url,
+                "jwks_uri": f"{self.url}/jwks",
+                "token_endpoint": f"{self.url}/token",
+                "authorization_endpoint": f"{self.url}/authorize",
+            },
+            self.key_set_path: {"keys": [key.jwk() for key in self.keys]},
+            f"/{self.name}/token": {"access_token": "none"},
+            f"/{self.name}/authorize": {},
+        }
+        found = documents.get(handler.path.partition("?")[0])
+        send(handler, json.dumps(found).encode(), 200 if found is not None else 404)
+
+    def stop(self) -> None:
+        if self._server:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def garbage(handler: BaseHTTPRequestHandler) -> None:
+    send(handler, b"<html>\xff{{{ not JSON")
+
+
+def redirect(handler: BaseHTTPRequestHandler) -> None:
+    """To a key set that is perfectly good, elsewhere."""
+    send(handler, b"", 302, Location=f"http://{handler.headers['Host']}/elsewhere/jwks")
+
+
+def huge(handler: BaseHTTPRequestHandler) -> None:
+    """10 MB of keys."""
+    key = json.dumps({"kty": "RSA", "kid": "filler", "n": "A" * 400, "e": "AQAB"})
+    body = '{"keys":[' + ",".join([key] * (10_000_000 // len(key))) + "]}"
+    send(handler, body.encode())
+
+
+def hang(handler: BaseHTTPRequestHandler) -> None:
+    """Says nothing for longer than anybody should wait."""
+    time.sleep(20)
+
+
+def drip(handler: BaseHTTPRequestHandler) -> None:
+    """A byte now and then, each within the reader's timeout."""
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json")
+    handler.end_headers()
+    with suppress(OSError):
+        for _ in range(40):
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+            time.sleep(0.5)
