@@ -40,11 +40,17 @@ package_manager() {
   fi
 }
 
+refresh_package_lists() {
+  case $1 in
+    # A freshly booted Ubuntu may still hold the locks for its own updates.
+    apt) apt-get update --option DPkg::Lock::Timeout=300 ;;
+    dnf) dnf --assumeyes makecache ;;
+  esac
+}
+
 install_package() {
   case $1 in
     apt)
-      # A freshly booted Ubuntu may still hold dpkg's lock for its own updates.
-      apt-get update --option DPkg::Lock::Timeout=300
       DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
         --option DPkg::Lock::Timeout=300 "$2"
       ;;

@@ -10,6 +10,7 @@ install_docker() {
   local manager
   command -v docker >/dev/null && return
   manager=$(package_manager)
+  refresh_package_lists "$manager"
   case $manager in
     apt) install_package apt docker.io ;;
     dnf) install_package dnf docker ;;

@@ -119,8 +119,6 @@ async function download(url, timeout) {
     signal: AbortSignal.timeout(timeout),
   });
   const [response] = await once(request, 'response');
-  // From here on a broken or late answer is the response's error; the request repeats it for nobody.
-  request.on('error', () => {});
   try {
     if (response.statusCode !== 200) {
       throw new Error(`HTTP status ${response.statusCode}`);

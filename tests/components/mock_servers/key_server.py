@@ -12,7 +12,7 @@ from typing import Any
 
 from .support import ADDRESS
 
-STALL_SECONDS = 3.0
+STALL_SECONDS = 30.0
 Behaviour = Callable[[BaseHTTPRequestHandler], None]
 
 
@@ -60,7 +60,11 @@ class KeyServer:
         self._thread.join()
 
     def serve_keys(self, request: BaseHTTPRequestHandler) -> None:
-        answer(request, 200, json.dumps({"keys": self.keys}).encode())
+        answer(request, 200, self.key_set)
+
+    @property
+    def key_set(self) -> bytes:
+        return json.dumps({"keys": self.keys}).encode()
 
 
 def answer(request: BaseHTTPRequestHandler, status: int, body: bytes = b"", **headers: str) -> None:

@@ -23,6 +23,14 @@ def connect(server: Server) -> socket.socket:
     return socket.create_connection((ADDRESS, server.port), timeout=20)
 
 
+def connect_with_small_window(server: Server) -> socket.socket:
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(20)
+    connection.connect((ADDRESS, server.port))
+    return connection
+
+
 def send_and_end(connection: socket.socket, data: bytes) -> None:
     connection.sendall(data)
     connection.shutdown(socket.SHUT_WR)
@@ -72,11 +80,11 @@ def test_stops_reading_from_a_client_that_does_not_read(echo: Server) -> None:
         assert taken < 64 * 1024 * 1024
 
 
-def test_slow_and_fast_clients_do_not_mix_their_bytes(echo: Server) -> None:
-    """Unsent bytes of one connection are kept while others use the same buffer."""
-    sent = [os.urandom(2_000_000) for _ in range(8)]
+def test_slow_clients_with_small_windows_get_their_own_bytes_whole(echo: Server) -> None:
+    """The rest of a chunk is kept, and kept apart, while other connections go on."""
+    sent = [os.urandom(3_000_000) for _ in range(8)]
     with contextlib.ExitStack() as stack:
-        connections = [stack.enter_context(connect(echo)) for _ in sent]
+        connections = [stack.enter_context(connect_with_small_window(echo)) for _ in sent]
         senders = [threading.Thread(target=send_and_end, args=pair) for pair in zip(connections, sent, strict=True)]
         for sender in senders:
             sender.start()
@@ -84,6 +92,7 @@ def test_slow_and_fast_clients_do_not_mix_their_bytes(echo: Server) -> None:
         received = [receive_all(connection) for connection in connections]
         for sender in senders:
             sender.join()
+    assert [len(data) for data in received] == [len(data) for data in sent]
     assert received == sent
 
 

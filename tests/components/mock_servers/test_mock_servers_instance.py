@@ -67,10 +67,12 @@ def metadata() -> Iterator[MetadataService]:
     service = MetadataService()
     thread = threading.Thread(target=service.server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    yield service
-    service.server.shutdown()
-    service.server.server_close()
-    thread.join()
+    try:
+        yield service
+    finally:
+        service.server.shutdown()
+        service.server.server_close()
+        thread.join()
 
 
 def run(directory: Path, url: str, patience: float = 5) -> subprocess.CompletedProcess[str]:

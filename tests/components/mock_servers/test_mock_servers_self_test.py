@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import socketserver
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from .conftest import authorizer_asking, oauth_server_in, wait_until_ready
-from .key_server import Behaviour, KeyServer, answering
-from .support import ADDRESS, BACKEND_HOST, LIBEXEC, Server, SigningKey
+from .key_server import KeyServer, answer, answering
+from .support import ADDRESS, BACKEND_HOST, LIBEXEC, Server, SigningKey, decode
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 DRIVER = """
@@ -76,9 +78,13 @@ def tcp_server(change: Callable[[bytes], bytes]) -> Iterator[int]:
 
     with socketserver.ThreadingTCPServer((ADDRESS, 0), Handler) as server:
         server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
-        yield server.server_address[1]
-        server.shutdown()
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize(
@@ -95,28 +101,34 @@ def test_fails_when_discovery_names_another_issuer(run: Run) -> None:
     assert_fails(run(BACKEND_HOST="another.example"), "issuer is ")
 
 
-@contextmanager
-def oauth_like(behave: Behaviour, keys: list[dict[str, str]]) -> Iterator[int]:
-    """Stands in front of the key set only; the rest is what `behave` says."""
-    with ExitStack() as stack:
-        server = stack.enter_context(KeyServer(*keys))
-        server.behave = behave
-        yield server.port
-
-
 def test_fails_when_a_server_is_not_there(run: Run) -> None:
     assert_fails(run(AUTHORIZER_PORT=9), "not ready within")
 
 
 def test_fails_when_the_oauth_server_answers_errors(run: Run) -> None:
-    with oauth_like(answering(500), []) as port:
-        assert_fails(run(OAUTH_SERVER_PORT=port), "OAuth server is 500, expected 200")
+    with KeyServer() as server:
+        server.behave = answering(500)
+        assert_fails(run(OAUTH_SERVER_PORT=server.port), "OAuth server is 500, expected 200")
 
 
-def test_fails_when_the_authorizer_accepts_everything(run: Run) -> None:
-    headers = {"X-Auth-Subject": "self-test", "X-Auth-Expires": "1"}
-    with oauth_like(answering(200, b"", **headers), []) as port:
-        assert_fails(run(AUTHORIZER_PORT=port), "X-Auth-Expires is '1'")
+def believe(request: BaseHTTPRequestHandler) -> None:
+    """An authorizer that reads tokens and verifies nothing."""
+    token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if not token and request.path == "/authorize":
+        answer(request, 401)
+        return
+    try:
+        claims = json.loads(decode(token.split(".")[1]))
+    except (IndexError, ValueError):
+        answer(request, 200 if request.path == "/healthz" else 403)
+    else:
+        answer(request, 200, **{"X-Auth-Subject": claims["sub"], "X-Auth-Expires": str(claims["exp"])})
+
+
+def test_fails_when_the_authorizer_verifies_nothing(run: Run) -> None:
+    with KeyServer() as server:
+        server.behave = believe
+        assert_fails(run(AUTHORIZER_PORT=server.port), "another signature is 200, expected 403")
 
 
 def test_fails_when_the_authorizer_knows_other_keys(
