@@ -8,8 +8,9 @@ from typing import Any, TextIO
 
 _REDACTED = "<redacted>"
 _MIN_SECRET = 8
+_BEGINNING = 16
 
-# A JWT, or its beginning: base64url of '{"' is 'eyJ'. Catches tokens that were cut before they were compared.
+# A JWT, or its beginning, that nobody registered: base64url of '{"' is 'eyJ'.
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*")
 
 
@@ -32,11 +33,16 @@ class Terminal:
         self._stdout = stdout
         self._stderr = stderr
         self._secrets: set[str] = set()
+        self._beginnings: set[str] = set()
 
     def hide(self, secret: str) -> None:
-        """Registers a secret (a token with each of its segments); from now on it is replaced wherever it appears."""
-        parts = {secret, *secret.split(".")}
-        self._secrets.update(part for part in parts if len(part) >= _MIN_SECRET)
+        """Registers a secret; from now on it, its dot-separated segments and their beginnings are replaced.
+
+        Beginnings, because what a server sends back may be cut before it comes here.
+        """
+        parts = {part for part in (secret, *secret.split(".")) if len(part) >= _MIN_SECRET}
+        self._secrets |= parts
+        self._beginnings |= {part[:_BEGINNING] for part in parts if len(part) > _BEGINNING}
 
     def line(self, text: str) -> None:
         """Prints one line on stdout."""
@@ -62,6 +68,8 @@ class Terminal:
         if isinstance(value, str):
             for secret in sorted(self._secrets, key=len, reverse=True):
                 value = value.replace(secret, _REDACTED)
+            for beginning in self._beginnings:
+                value = re.sub(re.escape(beginning) + r"[A-Za-z0-9_-]*", _REDACTED, value)
             return _JWT.sub(_REDACTED, value)
         if isinstance(value, dict):
             return {self._redacted(key): self._redacted(item) for key, item in value.items()}

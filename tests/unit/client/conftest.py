@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from client.cli import main
+from tests.unit.client.behaviour import Behaviour
 from tests.unit.client.certificates import Authority, Certificate
-from tests.unit.client.fake_proxy import Behaviour, FakeProxy
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run of the client returned and printed."""
-
-    code: int
-    out: str
-    err: str
+from tests.unit.client.fake_proxy import FakeProxy
+from tests.unit.client.outcome import Outcome
 
 
 class StartProxy(Protocol):

@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import parse_qs
 
@@ -25,61 +25,12 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from tests.unit.client.behaviour import Behaviour
 from tests.unit.client.certificates import Certificate
 
-ISSUER = "http://mock-servers.secure-proxy.internal:10080/awsexample"
 KEY = RSAKey.generate_key(2048, auto_kid=True)
 
-Transform = Callable[[bytes], bytes]
-"""What the echo does with the stream: gets each piece received, returns what is sent back for it."""
-
-
-def identity() -> Transform:
-    """The correct echo."""
-    return lambda data: data
-
-
-@dataclass(frozen=True)
-class Behaviour:
-    """How the fake proxy behaves; each field but the first is a way to be wrong."""
-
-    issuer: str = ISSUER
-    configuration: Mapping[str, Any] = field(default_factory=dict)
-    """Replaces members of the discovery document; None removes one."""
-    claims: Mapping[str, Any] = field(default_factory=dict)
-    """Replaces claims of the token; None removes one."""
-    token_answer: Mapping[str, Any] = field(default_factory=dict)
-    """Replaces members of the answer of `/token`; None removes one."""
-    answers: Mapping[str, tuple[int, bytes]] = field(default_factory=dict)
-    """By path of the OAuth listener: status and body given instead of the right answer."""
-    silent_paths: frozenset[str] = frozenset()
-    """Paths of the OAuth listener that never answer."""
-    accept_any_token: bool = False
-    refusal: int = 403
-    """Status for a token that is not valid."""
-    refusal_body: Callable[[str], str] = lambda _token: '{"error":"access denied"}\n'
-    reset_invalid: bool = False
-    """Cut the connection on an invalid token, without an answer."""
-    location: str | None = None
-    """Location header of a refusal."""
-    valid_refusal: int | None = None
-    """Status for a valid token, instead of the upgrade."""
-    silent_handshake: bool = False
-    accept_header: str | None = None
-    """Sec-WebSocket-Accept, instead of the right one."""
-    subprotocol: str | None = "binary"
-    transform: Callable[[], Transform] = identity
-    frame_sizes: tuple[int, ...] = (1, 7, 100, 4096)
-    """Sizes of the frames sent, in turn: nothing like those received, because boundaries carry no meaning."""
-    text_frames: bool = False
-    close_after: tuple[int, int, str] | None = None
-    """Close first, after so many bytes received: bytes, close code, reason."""
-    close_answer: bytes | None = None
-    """Payload of the frame that answers the client's close, instead of an echo; b"" is a close without a code."""
-    vanish_on_close: bool = False
-    """Answer the client's close by closing the TCP connection alone."""
-    linger_after_close: bool = False
-    """Complete the close handshake and never end the connection."""
+LATE_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -111,6 +62,7 @@ class FakeProxy:
         self.wss_port = 0
         self.oauth_port = 0
         self.handshakes: list[Handshake] = []
+        self.requests: list[str] = []
         self.token_forms: list[dict[str, str]] = []
         self.issued: list[str] = []
         self.received = bytearray()
@@ -170,6 +122,7 @@ class FakeProxy:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         request_line, *fields = head.split("\r\n")
         method, path, _ = request_line.split(" ")
+        self.requests.append(path)
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in fields if line)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         status, answer = self._oauth_answer(method, path, body)
@@ -264,6 +217,9 @@ class FakeProxy:
                     size_index += 1
                     writer.write(Frame(opcode, back[:size]).serialize(mask=False))
                     back = back[size:]
+                if count == behaviour.late_byte_after:
+                    late = Frame(opcode, b"!").serialize(mask=False)
+                    self._loop.call_later(LATE_SECONDS, writer.write, late)
                 if behaviour.close_after and count >= behaviour.close_after[0]:
                     _, code, reason = behaviour.close_after
                     writer.write(Frame(Opcode.CLOSE, Close(code, reason).serialize()).serialize(mask=False))

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from client.statuses import CLOSE_REMEDIES, HANDSHAKE_REMEDIES
+from tests.unit.client.behaviour import Behaviour
 from tests.unit.client.certificates import Authority
 from tests.unit.client.conftest import StartProxy
-from tests.unit.client.fake_proxy import Behaviour, FakeProxy
+from tests.unit.client.fake_proxy import FakeProxy
 
 _EXAMPLE = re.compile(
     r"^### (?P<name>\w+)\n(?P<text>.*?)^```(?:python|javascript)\n(?P<code>.*?)^```\n+^```bash\n(?P<command>.*?)^```$",

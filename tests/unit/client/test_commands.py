@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.client.behaviour import ISSUER, Behaviour
 from tests.unit.client.conftest import RunClient, StartProxy
-from tests.unit.client.fake_proxy import ISSUER, Behaviour, FakeProxy
+from tests.unit.client.fake_proxy import FakeProxy
 
 MakeArguments = Callable[..., list[str]]
 
@@ -194,7 +195,9 @@ def test_ctrl_c_ends_with_130_and_without_a_traceback(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    time.sleep(1.5)
+    patience = time.monotonic() + 30
+    while not silent.requests and time.monotonic() < patience:
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     started = time.monotonic()
     _, error = process.communicate(timeout=30)

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from client.tls import handshake_failed
+from tests.unit.client.behaviour import Behaviour
 from tests.unit.client.certificates import Authority
-from tests.unit.client.conftest import Outcome, RunClient, StartProxy
-from tests.unit.client.fake_proxy import Behaviour, FakeProxy
+from tests.unit.client.conftest import RunClient, StartProxy
+from tests.unit.client.fake_proxy import FakeProxy
+from tests.unit.client.outcome import Outcome
 
 
 def assert_refused(outcome: Outcome, cause: str, remedy: str) -> None:
