@@ -34,6 +34,15 @@ lint() {
   luacheck --quiet components
   step "Checking types"
   "${PYTHON}" -m mypy
+  check_shipped_programs
+}
+
+# The programs that travel to the machines are no part of the package tree: each is checked where it lies.
+check_shipped_programs() {
+  local program
+  while read -r program; do
+    MYPYPATH="$(dirname "${program}")" "${PYTHON}" -m mypy --strict "${program}" || return 1
+  done < <(git ls-files 'components/*.py' 'components/*/configure' ':(exclude,glob)components/**/proxy_*/**')
 }
 
 main() {
