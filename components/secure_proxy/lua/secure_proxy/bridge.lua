@@ -50,11 +50,11 @@ end
 
 local function finish(session, options, orderly)
     drain.leave(session)
-    if options.on_close then
-        options.on_close(session)
-    end
     if session.bytes_lost > 0 then
         ngx.log(ngx.WARN, session.bytes_lost, " bytes from the client were not delivered: ", session.reason)
+    end
+    if options.on_close then
+        options.on_close(session)
     end
     -- OK lingers: the close frame must not be overtaken by a reset for bytes that the client was still sending.
     return ngx.exit(orderly and ngx.OK or 444)

@@ -27,7 +27,7 @@ local check_utf8, reset_utf8, complete_utf8 = utf8.check, utf8.reset, utf8.compl
 local _M = {
     -- Events of decode().
     MORE = 0, -- everything given was used
-    PING = 1, -- a whole ping: control_payload()
+    PING = 1, -- a whole ping: its payload is the state's `control` and `control_length`
     PONG = 2, -- a whole pong
     CLOSE = 3, -- a whole, valid close frame: close_reason(); nothing after it is read
     FAILED = 4, -- the client broke the protocol or a limit: failure(); nothing after it is read
@@ -311,11 +311,6 @@ function _M.decode(state, input, position, length, output, filled)
     return MORE, position, filled
 end
 
---- Payload of the control frame last returned, as a string.
-function _M.control_payload(state)
-    return ffi_string(state.control, state.control_length)
-end
-
 --- Code and reason of the client's close frame; the code is nil if the frame was empty (RFC 6455, section 7.1.5).
 function _M.close_reason(state)
     if state.control_length < 2 then
@@ -327,11 +322,6 @@ end
 --- Close code and short English reason of a FAILED.
 function _M.failure(state)
     return state.failure_code, REASONS[state.failure]
-end
-
---- True inside a message: its last frame has begun and not ended, or has not begun.
-function _M.in_message(state)
-    return state.message ~= 0
 end
 
 return _M

@@ -1,8 +1,10 @@
 --- Frames from server to client (RFC 6455, section 5.2): never masked, never fragmented.
 
 local bit = require("bit")
+local ffi = require("ffi")
 
 local band, rshift = bit.band, bit.rshift
+local copy = ffi.copy
 local char = string.char
 local sub = string.sub
 
@@ -41,14 +43,18 @@ function _M.prepend_header(payload, length)
     return 10
 end
 
---- A ping; `payload` is at most 125 bytes.
-function _M.ping(payload)
-    return char(PING, #payload) .. payload
+--- An empty ping.
+function _M.ping()
+    return char(PING, 0)
 end
 
---- The pong that answers a ping of this payload.
-function _M.pong(payload)
-    return char(PONG, #payload) .. payload
+--- Write at `target[at]` the pong that answers a ping of this payload (pointer and length, at most 125 bytes).
+-- @return the index after it
+function _M.append_pong(target, at, payload, length)
+    target[at] = PONG
+    target[at + 1] = length
+    copy(target + at + 2, payload, length)
+    return at + 2 + length
 end
 
 --- A close frame. Without a code it is empty. A `reason` too long is cut, so it should be ASCII unless it came from a

@@ -53,7 +53,8 @@ local function await_verdict(session)
     end
 end
 
--- The client closed: what the backend still has to say goes first, our own close frame ends it.
+-- The client closed or broke the protocol. Either way the backend has got all that came before; it is told that this
+-- was all, and what it still has to say goes first. Our close frame ends it.
 local function await_last_words(session)
     local closed_at = now()
     session.last_words_at = closed_at
@@ -68,8 +69,10 @@ end
 
 local function say_goodbye(session)
     local way = session.outlet
-    if session.client_closed then
+    if session.uplink_ended then
         await_last_words(session)
+    end
+    if session.client_closed then
         outlet.close(way, session.client_code)
     else
         outlet.close(way, session.code, session.reason)

@@ -12,6 +12,7 @@ local ngx = ngx
 local now = ngx.now
 local copy, ffi_string = ffi.copy, ffi.string
 local decode = decoder.decode
+local append_pong = encoder.append_pong
 local read_tls, send = direct.read_tls, direct.send
 local MORE, PING, PONG, CLOSE = decoder.MORE, decoder.PING, decoder.PONG, decoder.CLOSE
 
@@ -22,9 +23,10 @@ local BUFFER_SIZE = 65536
 local LARGEST_HEADER_BUFFER = 1048576
 local CLOSE_SECONDS = 5 -- for the client to answer our close frame
 
--- One pair of buffers serves all sessions of the worker: what is in them is used up when a thread yields.
+-- One set of buffers serves all sessions of the worker: what is in them is used up when a thread yields.
 local masked = ffi.new("uint8_t[?]", BUFFER_SIZE)
 local unmasked = ffi.new("uint8_t[?]", BUFFER_SIZE)
+local pongs = ffi.new("uint8_t[?]", BUFFER_SIZE) -- a pong is four bytes shorter than its ping
 
 local _M = {}
 
@@ -78,47 +80,50 @@ local function push_rest(session, rest)
     end
 end
 
-local function client_closed(session)
-    session.client_code, session.client_reason = decoder.close_reason(session.decoder)
-    session.client_closed = true
+-- No more bytes will come from this client: because it closed, or because what it sent cannot be understood or borne.
+local function end_stream(session, code, reason)
+    session.uplink_ended = true
     if session.fd then
         direct.half_close(session.fd)
     end
-    verdict.pass(session, session.client_code or close_codes.NO_STATUS, "client closed", 0)
+    verdict.pass(session, code, reason, 0)
+end
+
+local function client_closed(session)
+    local code, reason = decoder.close_reason(session.decoder)
+    session.client_closed, session.client_code, session.client_reason = true, code, reason
+    end_stream(session, code or close_codes.NO_STATUS, "client closed")
 end
 
 -- Work through `length` bytes of `masked`. Returns false when nothing more may come from this client.
 local function consume(session, length)
     local state = session.decoder
     local event
-    local position, filled = 0, 0
-    local pongs = false
+    local position, filled, answered = 0, 0, 0
     local flooded = false
     repeat
         event, position, filled = decode(state, masked, position, length, unmasked, filled)
         if event == PING or event == PONG then
             flooded = not count_control_frame(session)
             if event == PING then
-                local pong = encoder.pong(decoder.control_payload(state))
-                pongs = pongs and pongs .. pong or pong
+                answered = append_pong(pongs, answered, state.control, state.control_length)
             end
         end
     until flooded or event ~= PING and event ~= PONG
 
     local rest = filled > 0 and push(session, filled)
-    if pongs then
-        outlet.control(session.outlet, pongs)
+    if answered > 0 then
+        outlet.control(session.outlet, ffi_string(pongs, answered))
     end
     if rest then
         push_rest(session, rest)
     end
     if flooded then
-        verdict.pass(session, close_codes.POLICY_VIOLATION, "too many control frames", 0)
+        end_stream(session, close_codes.POLICY_VIOLATION, "too many control frames")
     elseif event == CLOSE then
         client_closed(session)
     elseif event ~= MORE then
-        local code, reason = decoder.failure(state)
-        verdict.pass(session, code, reason, 0)
+        end_stream(session, decoder.failure(state))
     end
     return event == MORE and not flooded
 end
@@ -178,7 +183,7 @@ function _M.run(session)
             verdict.pass(session, close_codes.INTERNAL_ERROR, "client is silent", 0)
         else
             asked = true
-            outlet.control(session.outlet, encoder.ping(""))
+            outlet.control(session.outlet, encoder.ping())
             more = true
         end
     until not more
