@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the image needs to run and what the build needs to compile; remembers the latter for the cleanup.
+# Installs what the image needs to run and what the build needs to compile; remembers what was there before the latter.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -9,38 +9,32 @@ require NGINX_BUILD
 require_root
 
 manager=$(package_manager)
-readonly REMOVE_LATER=$WORK_DIR/remove-packages
-install -d -m 0700 "$WORK_DIR"
+readonly BEFORE=$WORK_DIR/packages-before-compilers
 
-# Writes down which of the packages the base image lacks. Once: when this step is repeated after a failure, some are
-# installed already and must go all the same.
-remember_absent() {
-  local package
-  if [[ -e $REMOVE_LATER ]]; then
-    return
+# Written once: when this step is repeated after a failure, some compilers are installed already and must go all
+# the same.
+remember_installed_packages() {
+  if [[ ! -e $BEFORE ]]; then
+    install -d -m 0700 "$WORK_DIR"
+    installed_packages "$manager" >"$BEFORE.new"
+    mv "$BEFORE.new" "$BEFORE"
   fi
-  for package in "$@"; do
-    if ! package_is_installed "$manager" "$package"; then
-      echo "$package"
-    fi
-  done >"$REMOVE_LATER.new"
-  mv "$REMOVE_LATER.new" "$REMOVE_LATER"
 }
 
 read -ra wanted <<<"$(runtime_packages "$manager")"
-read -ra compilers <<<"$(build_packages "$manager")"
-distribution=()
 if [[ $NGINX_BUILD == distribution ]]; then
   packaged=$(distribution_packages "$manager")
   read -ra distribution <<<"$packaged"
+  wanted+=("${distribution[@]}")
   # The package would start its own NGINX under our unit's name; 50-service.sh puts ours there instead.
   systemctl mask nginx.service
 fi
-
 refresh_package_lists "$manager"
+install_packages "$manager" "${wanted[@]}"
+
 if [[ $NGINX_BUILD == source ]]; then
-  remember_absent "${compilers[@]}"
-  wanted+=("${compilers[@]}")
+  read -ra compilers <<<"$(build_packages "$manager")"
+  remember_installed_packages
+  install_packages "$manager" "${compilers[@]}"
 fi
-install_packages "$manager" "${wanted[@]}" "${distribution[@]}"
 log "installed with $manager for NGINX_BUILD=$NGINX_BUILD"

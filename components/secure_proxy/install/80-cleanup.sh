@@ -9,39 +9,33 @@ require_root
 
 manager=$(package_manager)
 
+readonly BEFORE=$WORK_DIR/packages-before-compilers
+
 # The jail holds copies; their packages stay, so that a scanner of the image sees which versions these are.
-keep_library_packages() {
+library_packages() {
   local library
-  local -a owners
-  mapfile -t owners < <(
-    while read -r library; do
-      package_owning "$manager" "$library"
-    done <"$WORK_DIR/jail-libraries" | sort -u
-  )
-  if ((${#owners[@]} > 0)); then
-    keep_packages "$manager" "${owners[@]}"
-  fi
+  while read -r library; do
+    package_owning "$manager" "$library"
+  done <"$WORK_DIR/jail-libraries" | sort -u
 }
 
-remove_build_packages() {
-  local package
-  local -a compilers
-  if [[ ! -e $WORK_DIR/remove-packages ]]; then
-    return
-  fi
-  mapfile -t compilers <"$WORK_DIR/remove-packages"
+# All that came with the compilers, whatever else may recommend or suggest it by now, but for the libraries' packages.
+compiler_packages() {
+  installed_packages "$manager" | comm -13 "$BEFORE" - | comm -23 - <(printf '%s\n' "${libraries[@]}")
+}
+
+mapfile -t libraries < <(library_packages)
+keep_packages "$manager" "${libraries[@]}"
+if [[ -e $BEFORE ]]; then
+  mapfile -t compilers < <(compiler_packages)
   if ((${#compilers[@]} > 0)); then
     remove_packages "$manager" "${compilers[@]}"
-    for package in "${compilers[@]}"; do
-      if package_is_installed "$manager" "$package"; then
-        fail "build package $package is still installed"
-      fi
-    done
-    log "removed ${compilers[*]}"
+    lost=$(installed_packages "$manager" | comm -13 - <(printf '%s\n' "${libraries[@]}"))
+    if [[ -n $lost ]]; then
+      fail "removing the compilers took packages along that the jail's libraries belong to:" "$lost"
+    fi
+    log "removed ${#compilers[@]} packages that only the build needed"
   fi
-}
-
-keep_library_packages
-remove_build_packages
+fi
 clean_package_cache "$manager"
 rm -rf "$WORK_DIR"

@@ -8,7 +8,9 @@ WORK_DIR=${WORK_DIR:-/var/tmp/secure-proxy-work}
 STAGE_DIR=$WORK_DIR/stage
 # The component parameters, written by 00-parameters.sh.
 IMAGE_ENV=${IMAGE_ENV:-/etc/secure-proxy/image.env}
-export COMPONENT_DIR WORK_DIR STAGE_DIR
+# Names are sorted and messages are read the same way wherever the build runs.
+LC_ALL=C
+export COMPONENT_DIR WORK_DIR STAGE_DIR LC_ALL
 
 log() {
   printf '%s: %s\n' "$(basename "$0")" "$*"

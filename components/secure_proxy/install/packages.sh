@@ -37,11 +37,12 @@ distribution_packages() {
   esac
 }
 
-package_is_installed() {
+# The names of all installed packages, sorted.
+installed_packages() {
   case $1 in
-    apt) [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$2" 2>/dev/null) == installed ]] ;;
-    dnf) rpm --quiet --query "$2" ;;
-  esac
+    apt) dpkg-query --show --showformat='${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' ;;
+    dnf) rpm --query --all --queryformat '%{NAME}\n' ;;
+  esac | sort -u
 }
 
 install_packages() {
@@ -80,7 +81,7 @@ package_owning() {
   esac || true
 }
 
-# Packages so marked survive the removal of those that pulled them in.
+# Packages so marked do not count as left over once those that pulled them in are gone.
 keep_packages() {
   local manager=$1
   shift
@@ -95,9 +96,9 @@ remove_packages() {
   shift
   case $manager in
     apt)
-      DEBIAN_FRONTEND=noninteractive apt-get purge --yes --auto-remove --option DPkg::Lock::Timeout=300 "$@"
+      DEBIAN_FRONTEND=noninteractive apt-get purge --yes --option DPkg::Lock::Timeout=300 "$@"
       ;;
-    dnf) dnf --assumeyes remove "$@" ;;
+    dnf) dnf --assumeyes remove --noautoremove "$@" ;;
   esac
 }
 
