@@ -137,7 +137,7 @@ class ImageBuilder:
         machine = Machine(self.layout, description, self.groups)
         try:
             with self.progress.step(request.name, "boot of the test machine"):
-                machine.launch(candidate / "root", None)
+                machine.launch(candidate / "root", None, borrow=True)
                 machine.wait_booted()
             executor = self._executor(request, BootedMachine(machine.enter, self.cancel))
             for document in documents:

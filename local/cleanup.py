@@ -20,8 +20,9 @@ from local.downloads import Downloads
 from local.errors import LocalError
 from local.layout import Layout
 from local.machine import Machine
-from local.network import interfaces, mount_points, remove_interface
-from local.processes import identify, run_tool, terminate
+from local.mounts import mount_points, unmount_below
+from local.network import interfaces, remove_interface
+from local.processes import identify, terminate
 from local.traces import Traces, describe, find_processes, kill_all
 
 # systemd-nspawn's own directories; it tidies them unless it was killed.
@@ -46,8 +47,7 @@ class Cleanup:
         """
         self._shut_down_machines()
         kill_all(self.traces())
-        for point in mount_points(self.layout.state):
-            run_tool(["umount", "--lazy", str(point)], what="unmounting")
+        unmount_below(self.layout.state)
         for device in interfaces(self.layout.identity):
             with suppress(LocalError):  # a cable goes with its other end
                 remove_interface(device)

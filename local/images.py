@@ -105,6 +105,22 @@ def copy_tree(source: Path, target: Path) -> None:
     )
 
 
+def overlay_tree(lower: Path, layers: Path, target: Path) -> None:
+    """Mount `lower` on `target` with all changes going to the directory `layers`; a copy where the kernel will not.
+
+    Whoever removes `target` unmounts it first. `lower` must stay as it is for that long.
+    """
+    upper, work = layers / "upper", layers / "work"
+    for path in (upper, work, target):
+        path.mkdir()
+    upper.chmod(lower.stat().st_mode & 0o7777)
+    options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    try:
+        run_tool(["mount", "-t", "overlay", "-o", options, "overlay", str(target)], what="mounting a root")
+    except LocalError:
+        copy_tree(lower, target)
+
+
 def remove_tree(path: Path) -> None:
     """Remove a directory that nothing is mounted in, if it exists."""
     if path.exists():

@@ -18,10 +18,11 @@ from pydantic import BaseModel, ConfigDict
 
 from local.control_groups import ControlGroups
 from local.errors import LocalError
-from local.images import copy_tree, remove_tree
+from local.images import copy_tree, overlay_tree, remove_tree
 from local.imds import ADDRESS as METADATA_ADDRESS
 from local.imds import Metadata
 from local.layout import REPOSITORY, Layout
+from local.mounts import unmount_below
 from local.network import Namespace, Network
 from local.nspawn import boot_command, boot_environment, leader
 from local.processes import Daemon, run_tool, tail, wait_until
@@ -64,14 +65,18 @@ class Machine:
             raise LocalError(f"there is no machine {name}") from None
         return cls(layout, MachineDescription.model_validate_json(text))
 
-    def launch(self, image_root: Path, network: Network | None) -> None:
+    def launch(self, image_root: Path, network: Network | None, *, borrow: bool = False) -> None:
         """Copy the image, cable the machine to `network` (or nowhere) and boot it.
 
-        Returns when its PID 1 runs; `wait_booted` waits for its services. Raises `LocalError`.
+        `borrow` spares the copy for a machine that ends before its image changes. Returns when its PID 1 runs;
+        `wait_booted` waits for its services. Raises `LocalError`.
         """
         self.directory.mkdir(mode=0o700)
         (self.directory / _DESCRIPTION).write_text(self.description.model_dump_json(indent=2), encoding="utf-8")
-        copy_tree(image_root, self.root)
+        if borrow:
+            overlay_tree(image_root, self.directory, self.root)
+        else:
+            copy_tree(image_root, self.root)
         self._prepare_root()
         self._prepare_network(network)
         self.start()
@@ -224,6 +229,7 @@ class Machine:
         """Stop the machine and remove its disk, cable and namespace. Its logs stay."""
         self.stop()
         self.namespace.remove()
+        unmount_below(self.directory)
         remove_tree(self.directory)
 
     def _system_state(self) -> str:

@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_network
 from pathlib import Path
 
 from local.errors import LocalError
+from local.mounts import unmount_below
 from local.processes import run_tool
 
 _BALANCERS = range(2, 10)
@@ -132,8 +133,7 @@ class Namespace:
 
     def remove(self) -> None:
         """Unmount the namespace and remove its file. It ends with the last process in it."""
-        if is_mounted(self.path):
-            run_tool(["umount", "--lazy", str(self.path)], what="removing a network namespace")
+        unmount_below(self.path)
         self.path.unlink(missing_ok=True)
 
     def _ip(self, *words: str) -> str:
@@ -148,25 +148,6 @@ def interfaces(prefix: str) -> list[str]:
 def remove_interface(name: str) -> None:
     """Remove a network device; a cable goes with its other end."""
     _ip("link", "delete", name)
-
-
-def is_mounted(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> bool:
-    """Whether something is mounted on exactly `path`."""
-    return path in mount_points(path, mountinfo)
-
-
-def mount_points(below: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> list[Path]:
-    """What is mounted on `below` or below it, deepest first (proc_pid_mountinfo(5), field 5)."""
-    found = [Path(_unescape(line.split()[4])) for line in mountinfo.read_text(encoding="utf-8").splitlines()]
-    inside = [path for path in found if path == below or below in path.parents]
-    return sorted(inside, key=lambda path: len(path.parts), reverse=True)
-
-
-def _unescape(text: str) -> str:
-    """Undo the kernel's octal escapes of blanks and backslashes."""
-    for escaped, plain in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(escaped, plain)
-    return text
 
 
 def _ip(*words: str) -> str:

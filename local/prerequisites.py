@@ -22,6 +22,7 @@ TOOLS: Mapping[str, str] = {
     "ip": "iproute2",
     "journalctl": "systemd",
     "mmdebstrap": "mmdebstrap",
+    "mount": "mount",
     "nsenter": "util-linux",
     "setpriv": "util-linux",
     "setsid": "util-linux",

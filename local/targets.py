@@ -49,8 +49,7 @@ class BuildRoot:
         wrapped = ["sh", "-euc", join, "sh", *map(str, self.control_groups), "--"]
         # SIGTERM, because systemd-nspawn takes its container with it then, and not when it is killed.
         wrapped += ["setpriv", "--pdeathsig", "TERM", *command]
-        marked = {**os.environ, MARKER: self.unit}
-        return _execute(wrapped, stdin, timeout, output, self.cancel, _end_container, marked)
+        return _execute(wrapped, stdin, timeout, output, self.cancel, _end_container, {**os.environ, MARKER: self.unit})
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -23,6 +24,7 @@ from local.network import Network, choose_subnet, host_networks
 from local.plan import OIDC_ISSUER_ID, Plan, PlannedImage
 from local.prerequisites import check_ports, check_space
 from local.progress import Progress
+from local.traces import MARKER
 
 HEALTH_TIMEOUT = 90.0  # seconds
 _JOURNAL_LINES = 30
@@ -40,6 +42,8 @@ class Up:
 
     def run(self) -> Deployment:
         """Do it. Raises `LocalError`; whatever it raises, nothing that it started runs on and nothing is half made."""
+        # Whatever tool we run is known as ours, should we be killed before it ends.
+        os.environ[MARKER] = self.layout.unit("up")
         current = self._current()
         self._check_versions()
         if current and self._up_to_date(current):
@@ -145,9 +149,12 @@ class Up:
     def _boot(self) -> Deployment:
         with self.progress.step("network", "bridge, name server, load balancers"):
             deployment = self._make_network()
+        machines = []
         for role in (MOCKS, PROXY):
-            with self.progress.step(f"{role}-1", "boot"):
-                machine = deployment.launch(role)
+            with self.progress.step(f"{role}-1", "copy of the image"):
+                machines.append(deployment.launch(role))
+        for machine in machines:
+            with self.progress.step(machine.name, "boot"):
                 failed = machine.wait_booted()
             if failed:
                 self.progress.line(machine.name, f"units that failed: {', '.join(failed)}")

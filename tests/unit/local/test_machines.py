@@ -28,8 +28,9 @@ from local.images import Image
 from local.layout import CACHE_BASE, Layout
 from local.locks import locked
 from local.machine import Machine
+from local.mounts import mount_points
 from local.name_server import NameServer
-from local.network import Network, choose_subnet, host_networks, interfaces, mount_points
+from local.network import Network, choose_subnet, host_networks, interfaces
 from local.processes import identify, wait_until
 from local.progress import Progress
 from local.traces import find_processes

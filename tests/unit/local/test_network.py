@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from local.errors import LocalError
-from local.network import Network, candidate_subnets, choose_subnet, host_networks, mount_points
+from local.mounts import mount_points
+from local.network import Network, candidate_subnets, choose_subnet, host_networks
 
 DEFAULT = IPv4Network("0.0.0.0/0")
 

@@ -47,7 +47,7 @@ def test_lines_of_several_sources_do_not_mix() -> None:
 def test_a_terminal_sees_what_runs_and_for_how_long() -> None:
     stream = io.StringIO()
     with Progress(stream, live=True) as progress, progress.step("proxy", "build/Packages"):
-        time.sleep(1.2)
+        time.sleep(2.2)
     assert "proxy: build/Packages 1 s" in stream.getvalue()
 
 

@@ -1,0 +1,119 @@
+"""A deployment's record, listeners and status, without running anything."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+
+import pytest
+
+from local.balancer import HealthCheck
+from local.deployment import MOCKS, PROXY, Deployment, DeploymentRecord, Ports
+from local.errors import LocalError, NotDeployedError
+from local.layout import Layout
+from local.machine import MachineDescription
+from local.status import client_options, status, text
+from local.up import wait_healthy
+
+RECORD = DeploymentRecord(
+    subnet=IPv4Network("10.213.7.0/24"),
+    listen=IPv4Address("127.0.0.2"),
+    internal=IPv4Address("10.213.7.2"),
+    ports=Ports(wss=10000, oauth=11080, health=8080, tcp_backend=9000, oauth_backend=10080, authorizer=10090),
+    issuer="http://mock-servers.secure-proxy.internal:10080/awsexample",
+    oauth_health_path="/awsexample/.well-known/openid-configuration",
+    machines=(f"{MOCKS}-1", f"{PROXY}-1", f"{PROXY}-2"),
+    user_data={},
+)
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Deployment:
+    layout = Layout("paper", tmp_path / "state", tmp_path / "cache")
+    layout.make_directories()
+    for number, name in enumerate(RECORD.machines):
+        description = MachineDescription(
+            name=name,
+            role=name.rpartition("-")[0],
+            image=name.rpartition("-")[0],
+            version="1.0.1",
+            address=IPv4Interface(f"10.213.7.{10 + number}/24"),
+            resolver=RECORD.subnet[1],
+            user_data=None,
+        )
+        (layout.machines / name).mkdir()
+        (layout.machines / name / "machine.json").write_text(description.model_dump_json())
+    made = Deployment(layout, RECORD)
+    made.save()
+    return made
+
+
+def test_a_saved_deployment_is_loaded_whole(deployment: Deployment) -> None:
+    loaded = Deployment.load(layout=deployment.layout)
+    assert loaded.record == deployment.record
+    assert list(loaded.machines) == list(RECORD.machines)
+
+
+def test_a_deployment_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(NotDeployedError, match="no local deployment 'paper'"):
+        Deployment.load(layout=Layout("paper", tmp_path / "none", tmp_path))
+
+
+def test_a_damaged_record_is_an_error_with_the_remedy(deployment: Deployment) -> None:
+    deployment.layout.record.write_text("{}")
+    with pytest.raises(LocalError, match=r"damaged[\s\S]*destroy\.sh --local"):
+        Deployment.load(layout=deployment.layout)
+
+
+def test_the_public_balancer_sends_to_the_proxies_if_they_are_ready(deployment: Deployment) -> None:
+    listeners = deployment.listeners()["public"]
+    assert [listener.port for listener in listeners] == [10000, 11080]
+    for listener in listeners:
+        assert [(target.name, target.port) for target in listener.targets] == [
+            (f"{PROXY}-1", listener.port),
+            (f"{PROXY}-2", listener.port),
+        ]
+        assert listener.health_check == HealthCheck(8080, "/readyz")
+
+
+def test_the_internal_balancer_sends_to_the_mock_servers(deployment: Deployment) -> None:
+    found = {listener.port: listener for listener in deployment.listeners()["internal"]}
+    assert list(found) == [9000, 10080, 10090]
+    assert {target.name for listener in found.values() for target in listener.targets} == {f"{MOCKS}-1"}
+    assert found[10080].health_check.path == "/awsexample/.well-known/openid-configuration"
+
+
+def test_the_status_has_the_keys_of_the_contract(deployment: Deployment) -> None:
+    state = status(deployment)
+    assert state["proxy"] == {
+        "host": "127.0.0.2",
+        "wss_port": 10000,
+        "oauth_port": 11080,
+        "issuer": RECORD.issuer,
+        "ca_file": str(deployment.layout.ca_file),
+    }
+    machine = state["machines"][1]
+    assert machine["ports"] == [10000, 11080, 8080]
+    assert (machine["state"], machine["health"]) == ("stopped", "unknown")
+    assert set(machine) == {"name", "role", "image", "version", "address", "state", "health", "ports", "log"}
+    assert [balancer["name"] for balancer in state["load_balancers"]] == ["public", "internal"]
+
+
+def test_the_status_for_people_names_every_machine_and_endpoint(deployment: Deployment) -> None:
+    words = text(status(deployment))
+    assert "wss://127.0.0.2:10000" in words
+    assert all(name in words for name in RECORD.machines)
+
+
+def test_the_clients_options_verify_certificate_and_issuer(deployment: Deployment) -> None:
+    words = client_options(deployment)
+    assert words[words.index("--host") + 1] == "127.0.0.2"
+    assert words[words.index("--issuer") + 1] == RECORD.issuer
+    assert words[words.index("--ca-file") + 1] == str(deployment.layout.ca_file)
+    assert "--insecure" not in words
+
+
+def test_targets_of_a_balancer_that_does_not_run_are_not_healthy(deployment: Deployment) -> None:
+    problems = wait_healthy(deployment, 0)
+    assert f"  internal load balancer: {MOCKS}-1 is not among its targets; does it run?" in problems
+    assert len(problems) == 7
