@@ -12,7 +12,7 @@ export npm_config_cache=${npm_config_cache:-$WORK_DIR/npm-cache}
 
 # Makes `python3 -m pip` work. A pip that the base image came with stays, one that comes for the build does not.
 provide_pip() {
-  python3 -m pip --version >/dev/null 2>&1 && return
+  python3 -c 'import pip' 2>/dev/null && return
   case $(package_manager) in
     apt)
       # Unpacked beside the system: installing and removing it takes ten times as long.

@@ -115,15 +115,35 @@ def test_survives_clients_that_reset(echo: Server) -> None:
         assert connection.recv(100) == b"still there"
 
 
+def changed_echo(script: str, port: int, directory: Path) -> Server:
+    """The echo server as the module `echo`, for a script that changes its circumstances."""
+    load = f"import sys; sys.path.insert(0, {str(ECHO.parent)!r}); import echo; "
+    environment = {"TCP_SERVER_PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1"}
+    return Server([sys.executable, "-c", load + script], port, environment, directory / "log")
+
+
+def test_sends_on_what_a_socket_takes_in_parts(tmp_path: Path) -> None:
+    """With chunks larger than a socket's buffer, the rest of a chunk goes out in several parts."""
+    port = free_port()
+    sent = os.urandom(24_000_000)
+    with (
+        changed_echo(f"echo.CHUNK_BYTES = {len(sent)}; echo.main()", port, tmp_path) as server,
+        connect(server) as connection,
+    ):
+        sender = threading.Thread(target=send_and_end, args=(connection, sent))
+        sender.start()
+        time.sleep(0.5)
+        received = receive_all(connection)
+        sender.join()
+    assert len(received) == len(sent)
+    assert received == sent
+
+
 def test_waits_for_a_free_file_without_spinning_and_accepts_again(tmp_path: Path) -> None:
     port = free_port()
     limit = 32
-    script = (
-        f"import resource, runpy; resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}));"
-        f"runpy.run_path({str(ECHO)!r}, run_name='__main__')"
-    )
-    server = Server([sys.executable, "-c", script], port, {"TCP_SERVER_PORT": str(port)}, tmp_path / "log")
-    with server, contextlib.ExitStack() as stack:
+    script = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit})); echo.main()"
+    with changed_echo(script, port, tmp_path) as server, contextlib.ExitStack() as stack:
         *others, last = [stack.enter_context(connect(server)) for _ in range(limit * 2)]
         before = server.cpu_seconds
         time.sleep(0.5)

@@ -21,6 +21,7 @@ from .support import ADDRESS, BACKEND_HOST, LIBEXEC, Server, SigningKey, decode
 Run = Callable[..., subprocess.CompletedProcess[str]]
 DRIVER = """
 import importlib.util, pathlib, sys
+sys.dont_write_bytecode = True
 spec = importlib.util.spec_from_file_location("self_test", sys.argv[1])
 self_test = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(self_test)
