@@ -97,6 +97,8 @@ def proxy_instance_environment(
     policy = {
         "authentication": _as_json(settings.proxy_settings.authentication),
         "limits": _as_json(settings.proxy_settings.limits),
+        "application": _as_json(settings.proxy_settings.application),
+        "oAuthServer": _as_json(settings.proxy_settings.o_auth_server),
     }
     return {
         "BACKEND_HOST": _host("backend_host", backend_host),

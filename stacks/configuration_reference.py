@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from typing import get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from stacks.settings_models import Effect, ProjectSettings
+from stacks.settings_group import Effect
+from stacks.settings_models import ProjectSettings
 from stacks.settings_rules import RULES
-from stacks.settings_types import Kind, ListKind
+from stacks.settings_types import Kind, ListKind, ObjectListKind, Optional
 
 _INTRODUCTION = f"""\
 # Configuration
@@ -60,16 +62,40 @@ def _sections(model: type[BaseModel], prefix: str) -> Iterator[str]:
         yield f"## `{prefix.removesuffix('.')}`\n\n{model.__doc__}\n"
         yield "| key | type | default | allowed | what it does | takes effect |\n|---|---|---|---|---|---|"
         yield "\n".join(rows) + "\n"
+        for field in model.model_fields.values():
+            yield from _entries(field, f"{prefix}{field.alias}")
     for key, group in groups:
         yield from _sections(group, f"{key}.")
 
 
+def _entries(field: FieldInfo, key: str) -> Iterator[str]:
+    """The keys of the objects that a list holds, as a list of their own."""
+    model = next(iter(get_args(field.annotation)), None)
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return
+    lines = [f"Each of `{key}`: {model.__doc__}", ""]
+    for entry in model.model_fields.values():
+        kind = _kind(entry)
+        default = "required" if entry.is_required() else f"default `{_default(entry)}`"
+        lines.append(f"- `{entry.alias}` ({kind.name}, {default}): {entry.description} Allowed: {kind.allowed}.")
+    yield "\n".join(lines) + "\n"
+    for entry in model.model_fields.values():
+        yield from _entries(entry, f"{key}[].{entry.alias}")
+
+
+def _kind(field: FieldInfo) -> Kind | ListKind | ObjectListKind | Optional:
+    return next(entry for entry in field.metadata if isinstance(entry, Kind | ListKind | ObjectListKind | Optional))
+
+
+def _default(field: FieldInfo) -> str:
+    return json.dumps(field.get_default(call_default_factory=False))
+
+
 def _row(key: str, field: FieldInfo) -> str:
-    kind = next(entry for entry in field.metadata if isinstance(entry, Kind | ListKind))
+    kind = _kind(field)
     extra = field.json_schema_extra
     effect = extra["effect"] if isinstance(extra, dict) else ""
-    default = json.dumps(field.get_default(call_default_factory=False))
-    cells = (f"`{key}`", kind.name, f"`{default}`", kind.allowed, field.description or "", str(effect))
+    cells = (f"`{key}`", kind.name, f"`{_default(field)}`", kind.allowed, field.description or "", str(effect))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

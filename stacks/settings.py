@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import copy
 import difflib
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from stacks.settings_file import SettingsError, read_project_settings
-from stacks.settings_models import (
-    Authentication,
-    ExternalIp,
-    Limits,
-    MockServers,
-    ProjectSettings,
-    ProxyFleet,
-    ProxySettings,
-)
-from stacks.settings_rules import HEALTH_PORT, RULES, Problem, problem
+from stacks.settings_models import ExternalIp, MockServers, ProjectSettings, ProxyFleet, ProxySettings
+from stacks.settings_policy import Authentication, Limits
+from stacks.settings_rule import Problem, problem
+from stacks.settings_rules import HEALTH_PORT, RULES
 from stacks.settings_types import ERROR_TYPE, joined, shown
 
 __all__ = [
@@ -88,7 +83,7 @@ def _validate(raw: dict[str, Any]) -> tuple[ProjectSettings, list[Problem]]:
     except ValidationError as error:
         details = error.errors(include_url=False)
         problems = [_field_problem(detail["loc"], detail) for detail in details]
-        wrong = {joined([part for part in detail["loc"] if isinstance(part, str)]) for detail in details}
+        wrong = {joined(_key(detail["loc"])) for detail in details}
         settings = ProjectSettings.model_validate(_without(raw, [detail["loc"] for detail in details]))
     for rule in RULES:
         if not any(_touches(key, path) for key in rule.keys for path in wrong):
@@ -102,6 +97,8 @@ def _field_problem(location: tuple[str | int, ...], detail: Mapping[str, Any]) -
         return Problem(path, str(detail["ctx"]["problem"]))
     group = _group_at(location if detail["type"] == "model_type" else location[:-1])
     keys = sorted(field.alias or name for name, field in group.model_fields.items())
+    if detail["type"] == "missing":
+        return problem(path, "is missing", f"an object with the keys {', '.join(keys)}")
     if detail["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(location[-1]), keys, n=1)
         hint = _RETIRED.get(path) or (f"did you mean {near[0]}?" if near else "")
@@ -110,19 +107,29 @@ def _field_problem(location: tuple[str | int, ...], detail: Mapping[str, Any]) -
 
 
 def _group_at(location: Iterable[str | int]) -> type[BaseModel]:
-    """The model of the object at a path of JSON keys, which leads through groups alone."""
+    """The model of the object at a path of JSON keys and list positions."""
     model: type[BaseModel] = ProjectSettings
     for key in location:
+        if isinstance(key, int):
+            continue
         annotation = next(field.annotation for field in model.model_fields.values() if field.alias == key)
-        model = cast(type[BaseModel], annotation)
+        entry = next(iter(get_args(annotation)), annotation)
+        if not (isinstance(entry, type) and issubclass(entry, BaseModel)):
+            raise LookupError(f"{key} is not a group of settings")
+        model = entry
     return model
+
+
+def _key(location: tuple[str | int, ...]) -> list[str]:
+    """The part of a location that leads to a setting: all of it, or up to the list that something is wrong in."""
+    return [str(part) for part in itertools.takewhile(lambda part: isinstance(part, str), location)]
 
 
 def _without(raw: dict[str, Any], locations: Iterable[tuple[str | int, ...]]) -> dict[str, Any]:
     """A copy of `raw` that lacks the settings at `locations`; of a list, the whole list."""
     result: dict[str, Any] = json.loads(json.dumps(raw, default=str))
     for location in locations:
-        keys = [part for part in location if isinstance(part, str)]
+        keys = _key(location)
         place = result
         for key in keys[:-1]:
             place = place.get(key, {})

@@ -7,44 +7,23 @@ which a changed value takes effect; errors and `docs/configuration.md` are made 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
-from typing import Annotated, Any, Literal, get_args
-
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from typing import Annotated, Literal, get_args
 
 from stacks import settings_network as network
 from stacks import settings_words as words
 from stacks.settings_cron import CRON
+from stacks.settings_group import Effect, Group, setting
+from stacks.settings_policy import Application, Authentication, Limits, OAuthServer
 from stacks.settings_types import BOOLEAN, PORT, ListKind, choice, duration, integer
 
 BaseImage = Literal["amazon-linux-2023", "ubuntu-24.04"]
-Provider = Literal["openidc", "external"]
 Bridge = Literal["lua", "websockify"]
-
-
-class Effect(StrEnum):
-    """When a changed value takes effect."""
-
-    STACK = "stack"  # with the next deployment of the CloudFormation stack
-    IMAGE = "image build"  # built into the next image, so the workflow must run too
-    BOOT = "instance boot"  # handed over as user data: instances started after the next deployment have it
-
-
-def _setting(default: Any, effect: Effect, description: str, *, alias: str | None = None) -> Any:
-    return Field(default, description=description, json_schema_extra={"effect": effect.value}, alias=alias)
-
-
-class Group(BaseModel):
-    """An object of the file: read-only, without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, validate_default=True)
 
 
 class Subnets(Group):
     """The subnets: one public and one private in each availability zone."""
 
-    mask: Annotated[int, integer(16, 28)] = _setting(
+    mask: Annotated[int, integer(16, 28)] = setting(
         22, Effect.STACK, "Prefix length of every subnet. The VPC must have room for two subnets per availability zone."
     )
 
@@ -52,10 +31,10 @@ class Subnets(Group):
 class Vpc(Group):
     """The virtual private cloud that holds everything."""
 
-    cidr: Annotated[str, network.VPC_CIDR] = _setting("192.168.0.0/16", Effect.STACK, "Address block of the VPC.")
+    cidr: Annotated[str, network.VPC_CIDR] = setting("192.168.0.0/16", Effect.STACK, "Address block of the VPC.")
     subnets: Subnets = Subnets()
-    max_azs: Annotated[int, integer(2, 6)] = _setting(2, Effect.STACK, "Availability zones to spread over, at most.")
-    nat_gateways: Annotated[int, integer(1, 6)] = _setting(
+    max_azs: Annotated[int, integer(2, 6)] = setting(2, Effect.STACK, "Availability zones to spread over, at most.")
+    nat_gateways: Annotated[int, integer(1, 6)] = setting(
         1,
         Effect.STACK,
         "NAT gateways through which private subnets reach the internet, which image builds need; at most one per "
@@ -66,7 +45,7 @@ class Vpc(Group):
 class Ssm(Group):
     """Systems Manager parameters."""
 
-    project_prefix: Annotated[str, words.SSM_PREFIX] = _setting(
+    project_prefix: Annotated[str, words.SSM_PREFIX] = setting(
         "secure-proxy", Effect.STACK, "First part of every parameter's name: `/secure-proxy/…`."
     )
 
@@ -74,7 +53,7 @@ class Ssm(Group):
 class Elb(Group):
     """Load balancers."""
 
-    name_prefix: Annotated[str, words.ELB_PREFIX] = _setting(
+    name_prefix: Annotated[str, words.ELB_PREFIX] = setting(
         "secure-proxy-elb", Effect.STACK, "Beginning of the names of the load balancers and target groups."
     )
 
@@ -82,25 +61,25 @@ class Elb(Group):
 class ImageBuilder(Group):
     """The two EC2 Image Builder pipelines."""
 
-    image_builder_email_address: Annotated[str, network.EMAIL] = _setting(
+    image_builder_email_address: Annotated[str, network.EMAIL] = setting(
         "you@example.com",
         Effect.STACK,
         "Who is told about failed builds and deployments. A placeholder (a domain that RFC 2606 reserves, such as "
         "the default) is accepted and means nobody: the topic is made without a subscription.",
     )
-    ebs_volume_size: Annotated[int, integer(8, 16384)] = _setting(
+    ebs_volume_size: Annotated[int, integer(8, 16384)] = setting(
         16, Effect.IMAGE, "Root volume of the images in GiB, encrypted, type gp3."
     )
-    instance_types: Annotated[tuple[str, ...], ListKind(network.INSTANCE_TYPE, at_least=1)] = _setting(
+    instance_types: Annotated[tuple[str, ...], ListKind(network.INSTANCE_TYPE, at_least=1)] = setting(
         ("t3.medium",), Effect.IMAGE, "Instance types to build on; Image Builder takes the first that is available."
     )
-    extra_tags: Annotated[Mapping[str, str], words.TAGS] = _setting(
+    extra_tags: Annotated[Mapping[str, str], words.TAGS] = setting(
         {"imagePipeline": "AMIBuilder"}, Effect.IMAGE, "Further tags of images and build instances."
     )
-    base_image: Annotated[BaseImage, choice(*get_args(BaseImage))] = _setting(
+    base_image: Annotated[BaseImage, choice(*get_args(BaseImage))] = setting(
         "amazon-linux-2023", Effect.IMAGE, "Operating system of both images, newest AWS-managed version."
     )
-    schedule: Annotated[str, CRON] = _setting(
+    schedule: Annotated[str, CRON] = setting(
         "cron(0 2 ? * sun *)",
         Effect.STACK,
         "When images are rebuilt with the latest updates: six fields as EC2 Image Builder reads them, in UTC.",
@@ -113,117 +92,57 @@ class ImageBuilder(Group):
         return None if network.is_unread_email(address) else address
 
 
-class Authentication(Group):
-    """Who may open a session."""
-
-    provider: Annotated[Provider, choice(*get_args(Provider))] = _setting(
-        "openidc",
-        Effect.BOOT,
-        "`openidc`: the proxy verifies tokens itself with lua-resty-openidc (only in images built with "
-        "`NginxBuild=source`). `external`: the proxy asks an HTTP authorizer.",
-    )
-    issuer: Annotated[str, network.URL] = _setting(
-        "http://${BACKEND_HOST}:${OAUTH_BACKEND_PORT}/awsexample",
-        Effect.BOOT,
-        "The OpenID Connect issuer whose keys sign tokens and whose name `iss` must hold. The default is the mock "
-        "OAuth server.",
-    )
-    audiences: Annotated[tuple[str, ...], ListKind(words.AUDIENCE)] = _setting(
-        (), Effect.BOOT, "A token's `aud` must name one of these; with an empty list it is not looked at."
-    )
-    algorithms: Annotated[tuple[str, ...], ListKind(words.ALGORITHM, at_least=1)] = _setting(
-        ("RS256",),
-        Effect.BOOT,
-        "Signature algorithms that are accepted. `none` and the HMAC family (`HS…`) are never allowed.",
-    )
-    clock_skew: Annotated[str, duration("0s", "5m")] = _setting(
-        "30s", Effect.BOOT, "How far the clocks of issuer and proxy may be apart when `exp` and `nbf` are judged."
-    )
-    authorizer_url: Annotated[str, network.URL] = _setting(
-        "http://${BACKEND_HOST}:10090/authorize",
-        Effect.BOOT,
-        "Used by `external` alone: asked with the bearer token, answers 2xx, 401 or 403. On the mock servers' host "
-        "its port must be `mockServers.authorizerPort`.",
-    )
-
-
-class Limits(Group):
-    """Bounds of sessions; most are off, because a stream needs none."""
-
-    drain_timeout: Annotated[str, duration("0s", "1h")] = _setting(
-        "30s", Effect.BOOT, "Over how long a stopping worker spreads the ends of its sessions (close code 1001)."
-    )
-    max_session_age: Annotated[str, duration("0s", "8760h", note="; `0s` = no maximum")] = _setting(
-        "0s", Effect.BOOT, "A session is closed when it is this old."
-    )
-    max_frame_size: Annotated[int, integer(0, 2**53, note="; 0 = no maximum")] = _setting(
-        0, Effect.BOOT, "Payload bytes of one WebSocket frame from a client, at most."
-    )
-    max_message_size: Annotated[int, integer(0, 2**53, note="; 0 = no maximum")] = _setting(
-        0, Effect.BOOT, "Payload bytes of one WebSocket message from a client over all its frames, at most."
-    )
-    control_frames_per_second: Annotated[int, integer(0, 100_000, note="; 0 = no maximum")] = _setting(
-        100, Effect.BOOT, "Ping and pong frames that a client may send in one second. The `lua` bridge obeys it."
-    )
-    sessions_per_worker: Annotated[int, integer(0, 262_144, note="; 0 = no maximum")] = _setting(
-        0, Effect.BOOT, "Sessions that one worker process serves at a time; each takes two of its connections."
-    )
-    allowed_origins: Annotated[tuple[str, ...], ListKind(network.ORIGIN)] = _setting(
-        (), Effect.BOOT, "Origins from which browsers may open sessions; with an empty list, any."
-    )
-
-
 class ProxySettings(Group):
     """The proxy's image and its listeners."""
 
-    jail_base_dir: Annotated[str, words.JAIL_PATH] = _setting("/nginx", Effect.IMAGE, "Root of the chroot.")
-    proxy_base_dir: Annotated[str, words.PROXY_PATH] = _setting(
+    jail_base_dir: Annotated[str, words.JAIL_PATH] = setting("/nginx", Effect.IMAGE, "Root of the chroot.")
+    proxy_base_dir: Annotated[str, words.PROXY_PATH] = setting(
         "/etc/nginx", Effect.IMAGE, "NGINX's configuration directory, inside the jail."
     )
-    proxy_worker_processes: Annotated[str, words.WORKER_PROCESSES] = _setting(
+    proxy_worker_processes: Annotated[str, words.WORKER_PROCESSES] = setting(
         "auto", Effect.IMAGE, "NGINX worker processes; `auto` is one a core."
     )
-    proxy_worker_connections: Annotated[int, integer(16, 524_288)] = _setting(
+    proxy_worker_connections: Annotated[int, integer(16, 524_288)] = setting(
         16384, Effect.IMAGE, "Connections of one worker; a session takes two: to the client and to the application."
     )
-    proxy_cloudwatch_log_group: Annotated[str, words.LOG_GROUP] = _setting(
+    proxy_cloudwatch_log_group: Annotated[str, words.LOG_GROUP] = setting(
         "SecureProxy", Effect.IMAGE, "CloudWatch log group of the proxies' logs; kept for 14 days."
     )
-    keepalive_timeout: Annotated[int, integer(1, 3600)] = _setting(
+    keepalive_timeout: Annotated[int, integer(1, 3600)] = setting(
         120, Effect.IMAGE, "Seconds that an idle HTTP connection stays open."
     )
-    wss_proxy_bind_port: Annotated[int, PORT] = _setting(10000, Effect.IMAGE, "Public port for `wss://`.")
-    o_auth_proxy_bind_port: Annotated[int, PORT] = _setting(
+    wss_proxy_bind_port: Annotated[int, PORT] = setting(10000, Effect.IMAGE, "Public port for `wss://`.")
+    o_auth_proxy_bind_port: Annotated[int, PORT] = setting(
         11080, Effect.IMAGE, "Public port for the OpenID Connect endpoints."
     )
-    kernel_ports_range_start: Annotated[int, integer(1024, 65535, name="port")] = _setting(
+    kernel_ports_range_start: Annotated[int, integer(1024, 65535, name="port")] = setting(
         32768,
         Effect.IMAGE,
         "First port of the kernel's ephemeral range, from which connections to the application are made; the ports "
         "that the proxy listens on must be outside.",
         alias="kernel_ports_range_start",
     )
-    kernel_ports_range_end: Annotated[int, integer(1024, 65535, name="port")] = _setting(
+    kernel_ports_range_end: Annotated[int, integer(1024, 65535, name="port")] = setting(
         61000,
         Effect.IMAGE,
         "Last port of that range; its size bounds the sessions of one machine with one application.",
         alias="kernel_ports_range_end",
     )
-    proxy_port_scale_factor: Annotated[int, integer(-65534, 65534)] = _setting(
+    proxy_port_scale_factor: Annotated[int, integer(-65534, 65534)] = setting(
         1000,
         Effect.IMAGE,
         "Backend port = bind port - factor: 10000 → 9000 for the TCP application, 11080 → 10080 for the OAuth server.",
     )
-    websockify_connect_timeout: Annotated[str, duration("1ms", "75s")] = _setting(
+    websockify_connect_timeout: Annotated[str, duration("1ms", "75s")] = setting(
         "30s", Effect.IMAGE, "How long to try to reach the application. Both bridges obey the three timeouts."
     )
-    websockify_read_timeout: Annotated[str, duration("1ms", "24h")] = _setting(
+    websockify_read_timeout: Annotated[str, duration("1ms", "24h")] = setting(
         "60s", Effect.IMAGE, "How long the application or a client may be silent."
     )
-    websockify_send_timeout: Annotated[str, duration("1ms", "24h")] = _setting(
+    websockify_send_timeout: Annotated[str, duration("1ms", "24h")] = setting(
         "60s", Effect.IMAGE, "How long a receiver may refuse to take more bytes."
     )
-    bridge: Annotated[Bridge, choice(*get_args(Bridge))] = _setting(
+    bridge: Annotated[Bridge, choice(*get_args(Bridge))] = setting(
         "lua",
         Effect.IMAGE,
         "What joins WebSocket and TCP: this project's streaming bridge, or websockify-nginx-module (only in images "
@@ -231,23 +150,25 @@ class ProxySettings(Group):
     )
     authentication: Authentication = Authentication()
     limits: Limits = Limits()
+    application: Application = Application()
+    o_auth_server: OAuthServer = OAuthServer()
 
 
 class MockServers(Group):
     """The demonstration's backend: for tests only."""
 
-    tcp_server_port: Annotated[int, PORT] = _setting(9000, Effect.IMAGE, "The TCP echo server.")
-    o_auth_server_port: Annotated[int, PORT] = _setting(10080, Effect.IMAGE, "The mock OAuth server.")
-    authorizer_port: Annotated[int, PORT] = _setting(10090, Effect.IMAGE, "The reference authorizer.")
+    tcp_server_port: Annotated[int, PORT] = setting(9000, Effect.IMAGE, "The TCP echo server.")
+    o_auth_server_port: Annotated[int, PORT] = setting(10080, Effect.IMAGE, "The mock OAuth server.")
+    authorizer_port: Annotated[int, PORT] = setting(10090, Effect.IMAGE, "The reference authorizer.")
 
 
 class ExternalIp(Group):
     """Who may reach the public ports."""
 
-    auto_detect: Annotated[bool, BOOLEAN] = _setting(
+    auto_detect: Annotated[bool, BOOLEAN] = setting(
         True, Effect.STACK, "`deploy.sh` finds this machine's public address and admits it alone."
     )
-    i_p_address: Annotated[str, network.SOURCE_CIDR] = _setting(
+    i_p_address: Annotated[str, network.SOURCE_CIDR] = setting(
         "0.0.0.0/0", Effect.STACK, "Addresses to admit when nothing is detected."
     )
 
@@ -255,9 +176,9 @@ class ExternalIp(Group):
 class ProxyFleet(Group):
     """The Auto Scaling group of proxies."""
 
-    min_capacity: Annotated[int, integer(1, 100)] = _setting(2, Effect.STACK, "Proxies that always run.")
-    max_capacity: Annotated[int, integer(1, 100)] = _setting(4, Effect.STACK, "Proxies that run at most.")
-    instance_type: Annotated[str, network.INSTANCE_TYPE] = _setting(
+    min_capacity: Annotated[int, integer(1, 100)] = setting(2, Effect.STACK, "Proxies that always run.")
+    max_capacity: Annotated[int, integer(1, 100)] = setting(4, Effect.STACK, "Proxies that run at most.")
+    instance_type: Annotated[str, network.INSTANCE_TYPE] = setting(
         "t3.medium", Effect.STACK, "Instance type of the proxies, of the same architecture as the build instances."
     )
 

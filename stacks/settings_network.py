@@ -105,6 +105,13 @@ def _parse_origin(value: object) -> str:
     return text
 
 
+def _parse_server_name(value: object) -> str:
+    name = parse_text(value)
+    if name and not is_host_name(name):
+        raise RefusedError("is not a host name")
+    return name
+
+
 def _parse_email(value: object) -> str:
     text = parse_text(value)
     if not _EMAIL.fullmatch(text):
@@ -154,5 +161,6 @@ URL = Kind(
     parse_url,
 )
 ORIGIN = Kind("origin", "scheme, host and port in lower case, such as `https://app.example.org`", _parse_origin)
+SERVER_NAME = Kind("host name", "a DNS name or an IPv4 address, or nothing", _parse_server_name)
 EMAIL = Kind("e-mail address", "one plain address such as `team@your-company.com`", _parse_email)
 INSTANCE_TYPE = Kind("instance type", "a Linux instance type such as `t3.medium`", _parse_instance_type)

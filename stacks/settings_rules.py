@@ -7,11 +7,12 @@ reported once.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from stacks import settings_network as network
 from stacks.settings_models import ProjectSettings
+from stacks.settings_policy_rules import POLICY_RULES
+from stacks.settings_rule import Problem, Rule, problem
 from stacks.settings_types import milliseconds
 
 HEALTH_PORT = 8080  # where every proxy answers load balancers; the same everywhere, so not a setting
@@ -40,27 +41,6 @@ MINIMUM = "proxyFleet.minCapacity"
 MAXIMUM = "proxyFleet.maxCapacity"
 FLEET_TYPE = "proxyFleet.instanceType"
 BUILD_TYPES = "imagebuilder.instanceTypes"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong: the dotted path below `projectSettings` and the text that follows it."""
-
-    path: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A sentence for the documentation, the keys that it speaks of, and the check."""
-
-    text: str
-    keys: tuple[str, ...]
-    check: Callable[[ProjectSettings], Iterator[Problem]]
-
-
-def problem(path: str, wrong: str, allowed: str) -> Problem:
-    return Problem(path, f"{wrong}, allowed: {allowed}")
 
 
 def _distinct_ports(settings: ProjectSettings) -> Iterator[Problem]:
@@ -243,4 +223,5 @@ RULES = (
         (BRIDGE, SESSION_AGE, FRAME_SIZE, MESSAGE_SIZE),
         _limits_of_websockify,
     ),
+    *POLICY_RULES,
 )

@@ -90,6 +90,51 @@ class ListKind:
         return core_schema.no_info_before_validator_function(self.validate, entries)
 
 
+@dataclass(frozen=True)
+class ObjectListKind:
+    """A JSON list of objects, each a group of settings of its own; the setting is a tuple of models."""
+
+    what: str
+
+    @property
+    def name(self) -> str:
+        return f"list of {self.what}"
+
+    @property
+    def allowed(self) -> str:
+        return f"a list of {self.what}, each an object with the keys below"
+
+    def validate(self, value: object) -> object:
+        if not isinstance(value, list | tuple):
+            refuse(value, "is not a list", self.allowed)
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.validate, handler(source))
+
+
+@dataclass(frozen=True)
+class Optional:
+    """A kind whose values may also be missing."""
+
+    kind: Kind | ListKind
+
+    @property
+    def name(self) -> str:
+        return self.kind.name
+
+    @property
+    def allowed(self) -> str:
+        return self.kind.allowed
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.nullable_schema(self.kind.__get_pydantic_core_schema__(source, handler))
+
+
+def optional(kind: Kind | ListKind) -> Optional:
+    return Optional(kind)
+
+
 def parse_text(value: object) -> str:
     if not isinstance(value, str):
         raise RefusedError("is not a string")

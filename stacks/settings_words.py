@@ -20,8 +20,11 @@ _JAIL_TREES = (*_TREES, "/etc/ssl", "/etc/systemd", "/var/cache")
 _JAIL_DIRECTORIES = ("/etc", "/var")
 
 _FORGEABLE_ALGORITHMS = ("none", "hs")
-# lua-resty-openidc 1.8 looks keys up for the RS family alone; other signatures would fail at every handshake.
-_ALGORITHMS = choice("RS256", "RS384", "RS512")
+# What the libraries on board verify: lua-resty-openidc the RS family, OpenSSL through lua-resty-openssl the others.
+_ALGORITHMS = choice("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
+_RESERVED_ROUTE = "/.secure-proxy"
+
+Scalar = str | int | bool
 
 
 def _parse_path(value: object, trees: tuple[str, ...], directories: tuple[str, ...]) -> str:
@@ -45,6 +48,28 @@ def _parse_algorithm(value: object) -> str:
     if name.lower().startswith(_FORGEABLE_ALGORITHMS):
         raise RefusedError("would let others than the issuer sign tokens")
     return str(_ALGORITHMS.parse(name))
+
+
+def _parse_claim_value(value: object) -> Scalar:
+    if isinstance(value, bool | int):
+        return value
+    return str(_CLAIM_TEXT.parse(value))
+
+
+def _parse_route_path(value: object) -> str:
+    path = str(_ROUTE_TEXT.parse(value))
+    if "//" in path or "/./" in f"{path}/" or "/../" in f"{path}/":
+        raise RefusedError("is a path that NGINX would write in another way")
+    if path == _RESERVED_ROUTE or path.startswith(f"{_RESERVED_ROUTE}/"):
+        raise RefusedError("is where clients ask about their sessions")
+    return path
+
+
+def _pem(label: str) -> Kind:
+    block = rf"-----BEGIN {label}-----\n(?:[A-Za-z0-9+/=]{{1,76}}\n)+-----END {label}-----\n?"
+    return text(
+        rf"(?:{block})+", f"PEM text of one or more `{label}` blocks", name="PEM text", wrong="is not such PEM text"
+    )
 
 
 def _parse_ssm_prefix(value: object) -> str:
@@ -97,6 +122,25 @@ AUDIENCE = text(
     "1 to 256 letters, digits and `._~/:@+,=-`, beginning with a letter or digit",
     name="audience",
 )
+SCOPE = text(
+    r"[!#-&(-\[\]-~]{1,256}",
+    "1 to 256 printable characters without space, quotes and backslash (RFC 6749 section 3.3)",
+    name="scope",
+)
+CLAIM = text(r"[A-Za-z0-9_.:/-]{1,128}", "1 to 128 letters, digits and `_.:/-`", name="claim name")
+_CLAIM_TEXT = text(r"[ !#-&(-\[\]-~]{0,256}", "")
+CLAIM_VALUE = Kind(
+    "string, number or boolean",
+    "at most 256 printable ASCII characters without quotes and backslash, a whole number, `true` or `false`",
+    _parse_claim_value,
+)
+COOKIE = text(r"[A-Za-z0-9_]{0,64}", "at most 64 letters, digits and `_`", name="cookie name")
+_ROUTE_TEXT = text(r"/[A-Za-z0-9._~/-]{0,255}", "")
+ROUTE_PATH = Kind(
+    "path", f"`/` and letters, digits and `._~/-`, as NGINX writes it, not below `{_RESERVED_ROUTE}`", _parse_route_path
+)
+CERTIFICATES = _pem("CERTIFICATE")
+REVOCATION_LISTS = _pem("X509 CRL")
 SSM_PREFIX = Kind(
     "name",
     "1 to 64 letters, digits, `_`, `.` and `-`, beginning with a letter or digit, not with `aws` or `ssm`",
