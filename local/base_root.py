@@ -8,16 +8,20 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from local.errors import LocalError
-from local.locks import locked
+from local.locks import LockedError, locked
+from local.mounts import unmount_below
 from local.processes import tail
 from local.progress import Progress
 from local.targets import CancelledError
+from local.traces import MARKER, Traces, kill_all
 
 SUITE = "trixie"
 DEFAULT_MIRROR = "http://deb.debian.org"
@@ -52,6 +56,10 @@ class BaseRoot:
         return f"{SUITE}-{hashlib.sha256(words.encode()).hexdigest()[:12]}"
 
     @property
+    def _unit(self) -> str:
+        return f"base-root-{hashlib.sha256(str(self.directory).encode()).hexdigest()[:8]}"
+
+    @property
     def path(self) -> Path:
         return self.directory / self.key
 
@@ -61,21 +69,71 @@ class BaseRoot:
         with locked(self.directory / "lock", wait=True):
             if self.path.is_dir():
                 return self.path
-            for remains in self.directory.glob("*.partial"):
-                shutil.rmtree(remains)
+            self._discard_partial()
             partial = self.directory / f"{self.key}.partial"
-            with progress.step("base root", f"Debian {SUITE}"):
-                self._make(partial, log, cancel)
-            partial.rename(self.path)
+            try:
+                with progress.step("base root", f"Debian {SUITE}"):
+                    self._make(partial, log, cancel)
+                partial.rename(self.path)
+            finally:
+                self._discard_partial()
         return self.path
 
+    def discard_partial(self) -> None:
+        """Remove what a run that was killed left half made; nothing happens while another run is at it."""
+        if self.directory.is_dir():
+            with suppress(LockedError), locked(self.directory / "lock"):
+                self._discard_partial()
+
+    def _discard_partial(self) -> None:
+        """Called with the lock held: whoever still works on a partial root does so for nobody."""
+        kill_all(Traces.of(self.directory.glob("*.partial"), [], self._unit))
+        for remains in self.directory.glob("*.partial"):
+            unmount_below(remains)
+            shutil.rmtree(remains)
+
     def _make(self, target: Path, log: Path, cancel: threading.Event) -> None:
-        sources = [
-            f"deb {self.mirror}/debian {SUITE} main",
-            f"deb {self.mirror}/debian {SUITE}-updates main",
-            f"deb {self.mirror}/debian-security {SUITE}-security main",
-        ]
-        command = [
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                self._command(target),
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "LC_ALL": "C.UTF-8", MARKER: self._unit},
+                start_new_session=True,
+            )
+        try:
+            assert process.stdin is not None  # noqa: S101  (opened as a pipe above)
+            with process.stdin as stdin:
+                stdin.write(self._sources().encode())
+            while process.poll() is None:
+                if cancel.is_set():
+                    raise CancelledError("interrupted")
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.2)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        if process.returncode != 0:
+            raise LocalError(
+                f"the Debian base root could not be made from {self.mirror} (mmdebstrap, exit code "
+                f"{process.returncode}):\n{tail(log)}\n  whole log: {log}; is the mirror reachable? "
+                "--debian-mirror names another"
+            )
+
+    def _sources(self) -> str:
+        return "".join(
+            f"deb {self.mirror}/{archive} {suite} main\n"
+            for archive, suite in (
+                ("debian", SUITE),
+                ("debian", f"{SUITE}-updates"),
+                ("debian-security", f"{SUITE}-security"),
+            )
+        )
+
+    def _command(self, target: Path) -> list[str]:
+        return [
             *("setpriv", "--pdeathsig", "TERM", "mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory"),
             f"--include={','.join(PACKAGES)}",
             "--skip=cleanup/apt/lists",  # a build's `apt-get update` then finds them unchanged
@@ -84,26 +142,3 @@ class BaseRoot:
             *(f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "man", "locale", "info")),
             *(SUITE, str(target), "-"),
         ]
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=output, stderr=output, env={**os.environ, "LC_ALL": "C.UTF-8"}
-            )
-        assert process.stdin is not None  # noqa: S101  (opened as a pipe above)
-        with process.stdin as stdin:
-            stdin.write("\n".join(sources).encode())
-        while True:
-            try:
-                code = process.wait(0.2)
-                break
-            except subprocess.TimeoutExpired:
-                if cancel.is_set():
-                    process.terminate()
-                    process.wait()
-                    shutil.rmtree(target, ignore_errors=True)
-                    raise CancelledError("interrupted") from None
-        if code != 0:
-            shutil.rmtree(target, ignore_errors=True)
-            raise LocalError(
-                f"the Debian base root could not be made from {self.mirror} (mmdebstrap, exit code {code}):\n"
-                f"{tail(log)}\n  whole log: {log}; is the mirror reachable? --debian-mirror names another"
-            )

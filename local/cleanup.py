@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.base_root import BaseRoot
 from local.control_groups import ControlGroups
 from local.downloads import Downloads
 from local.errors import LocalError
@@ -54,6 +55,7 @@ class Cleanup:
         self.groups.remove(f"{self.layout.identity}-")
         self._tidy_after_nspawn()
         Downloads(self.layout.cache_base / "downloads").release(f"{self.layout.identity}-")
+        BaseRoot(self.layout.cache_base / "base").discard_partial()
         for path in (self.layout.record, self.layout.ca_file):
             path.unlink(missing_ok=True)
         for directory in (self.layout.machines, self.layout.builds, self.layout.run):

@@ -78,6 +78,7 @@ class Deployment:
     def save(self) -> None:
         """Write the record, whole or not at all."""
         new = self.layout.record.with_suffix(".new")
+        new.touch(mode=0o600)  # user data are nobody else's business
         new.write_text(self.record.model_dump_json(indent=2), encoding="utf-8")
         new.replace(self.layout.record)
 

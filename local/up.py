@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -69,6 +70,7 @@ class Up:
             deployment.trust_file()
         except BaseException:
             self.cancel.set()
+            _finish_undisturbed()
             self.progress.line("deployment", "not finished; stopping what was started")
             cleanup.stop()
             raise
@@ -198,6 +200,13 @@ class Up:
             lines.append(f"machine {machine.name}: units that failed: {', '.join(failed) or 'none'}; journal: {log}")
             lines += [f"  | {line}" for line in machine.journal(lines=_JOURNAL_LINES).splitlines()]
         return lines
+
+
+def _finish_undisturbed() -> None:
+    """Let no second Ctrl-C interrupt the clean-up that the first one began."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def wait_healthy(deployment: Deployment, timeout: float) -> list[str]:
