@@ -22,7 +22,8 @@ local utf8 = require("secure_proxy.ws.utf8")
 local band, bor, lshift = bit.band, bit.bor, bit.lshift
 local ffi_string = ffi.string
 local unmask = mask.apply
-local check_utf8, reset_utf8, complete_utf8 = utf8.check, utf8.reset, utf8.complete
+local check_utf8 = utf8.check
+local UTF8_START, UTF8_REFUSED = utf8.START, utf8.REFUSED
 
 local _M = {
     -- Events of decode().
@@ -50,15 +51,13 @@ local state_type = ffi.typeof [[
         double   frames;             /* frames begun, control frames included */
         int32_t  key;                /* masking key, turned to the next byte */
         int32_t  failure_code;
+        int32_t  text;               /* state of ws/utf8.lua in a text message */
         uint8_t  opcode;             /* of the current frame */
         uint8_t  message;            /* opcode of the message in progress, 0 if none */
         uint8_t  final;              /* FIN of the current frame */
         uint8_t  in_payload;
         uint8_t  ended;              /* a close frame or a failure was seen */
         uint8_t  failure;            /* index into REASONS */
-        uint8_t  pending;            /* the three fields of ws/utf8.lua */
-        uint8_t  lowest;
-        uint8_t  highest;
         uint8_t  header_length;
         uint8_t  header[14];         /* a header that arrived in pieces */
         uint8_t  control_length;
@@ -97,7 +96,7 @@ function _M.new(limits)
     local state = state_type()
     state.max_frame_size = limits and limits.max_frame_size or 0
     state.max_message_size = limits and limits.max_message_size or 0
-    reset_utf8(state)
+    state.text = UTF8_START
     return state
 end
 
@@ -204,8 +203,7 @@ local function end_close(state)
     elseif not close_codes.may_be_sent(state.control[0] * 256 + state.control[1]) then
         return fail(state, PROTOCOL_ERROR, BAD_CODE)
     end
-    reset_utf8(state) -- a text message cut by a close frame will never end
-    if not check_utf8(state, state.control + 2, length - 2) or not complete_utf8(state) then
+    if check_utf8(UTF8_START, state.control + 2, length - 2) ~= UTF8_START then
         return fail(state, INVALID_PAYLOAD, BAD_REASON)
     end
     return CLOSE
@@ -222,7 +220,7 @@ local function end_frame(state)
     elseif opcode == OP_CLOSE then
         return end_close(state)
     elseif state.final ~= 0 then
-        if state.message == TEXT and not complete_utf8(state) then
+        if state.text ~= UTF8_START then
             return fail(state, INVALID_PAYLOAD, BAD_TEXT)
         end
         state.message = 0
@@ -286,8 +284,11 @@ function _M.decode(state, input, position, length, output, filled)
             else
                 local target = output + filled
                 state.key = unmask(target, input + position, take, state.key)
-                if state.message == TEXT and not check_utf8(state, target, take) then
-                    return fail(state, INVALID_PAYLOAD, BAD_TEXT), position, filled
+                if state.message == TEXT then
+                    state.text = check_utf8(state.text, target, take)
+                    if state.text == UTF8_REFUSED then
+                        return fail(state, INVALID_PAYLOAD, BAD_TEXT), position, filled
+                    end
                 end
                 filled = filled + take
             end
