@@ -141,7 +141,7 @@ class Authentication(IssuerRules):
 class Limits(Group):
     """Bounds of sessions and requests; most of the former are off, because a stream needs none."""
 
-    drain_timeout: Annotated[str, duration("0s", "1h")] = setting(
+    drain_timeout: Annotated[str, duration("0s", "5m")] = setting(
         "30s", Effect.BOOT, "Over how long a stopping worker spreads the ends of its sessions (close code 1001)."
     )
     max_session_age: Annotated[str, duration("0s", "8760h", note="; `0s` = no maximum")] = setting(

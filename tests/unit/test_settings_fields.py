@@ -238,7 +238,7 @@ REFUSED: dict[str, list[object]] = {
     "proxySettings.limits.maxRequestBody": [*NOT_INTEGER, 0, 1023, 1_048_577],
     "proxySettings.authentication.clockSkew": [*NOT_DURATION, "301s", "6m"],
     "proxySettings.authentication.authorizerUrl": NOT_URL,
-    "proxySettings.limits.drainTimeout": [*NOT_DURATION, "61m"],
+    "proxySettings.limits.drainTimeout": [*NOT_DURATION, "301s"],
     "proxySettings.limits.maxSessionAge": [*NOT_DURATION, "8761h"],
     "proxySettings.limits.maxFrameSize": [*NOT_INTEGER, -1, 2**53 + 1],
     "proxySettings.limits.maxMessageSize": [*NOT_INTEGER, -1, 2**53 + 1],
@@ -336,7 +336,7 @@ def test_a_good_value_becomes_the_setting(key: str, value: object, expected: obj
         (
             "proxySettings.limits.drainTimeout",
             "30",
-            '"30" is not a duration, allowed: a number followed by ms, s, m or h, from 0s to 1h',
+            '"30" is not a duration, allowed: a number followed by ms, s, m or h, from 0s to 5m',
         ),
         (
             "proxySettings.authentication.algorithms",
