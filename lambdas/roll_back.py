@@ -14,7 +14,7 @@ from lambdas.common import clients
 from lambdas.common.builds import IN_PROGRESS, builds_of, status_of
 from lambdas.common.errors import error_code, is_transient
 from lambdas.common.images import publish_images
-from lambdas.common.models import Before, Failure, GroupBefore
+from lambdas.common.models import Before, GroupBefore
 from lambdas.common.task import run_task
 from lambdas.start_image_builds import idempotency_token
 
@@ -26,14 +26,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RollBack:
-    """The failed execution: what was before (nothing if it never began), and which images it had published."""
+    """The failed execution: what was before (no groups if it never began), which images it had published (if any)."""
 
     execution_arn: str
     started_at: str
     pipeline_arns: tuple[str, ...]
-    before: Before | None
-    published: Mapping[str, str] | None
-    failure: Failure
+    before: Before
+    published: Mapping[str, str]
+    failure: Mapping[str, str]  # as the state machine caught it: `Error`, and `Cause` unless a state timed out
+
+    @property
+    def error(self) -> str:
+        """The name of the error."""
+        return self.failure.get("Error", "an error without a name")
+
+    @property
+    def message(self) -> str:
+        """What the failed function said; AWS Lambda wraps it in JSON beside the stack trace."""
+        cause = self.failure.get("Cause", "no cause was given")
+        try:
+            document = json.loads(cause)
+        except ValueError:
+            return cause
+        return str(document.get("errorMessage", cause)) if isinstance(document, dict) else cause
 
 
 @dataclass(frozen=True)
@@ -58,13 +73,13 @@ def roll_back(
     All of it may be done again without harm. Of an execution that was refused at its beginning nothing is touched.
     """
     done: list[str] = []
-    if request.before is not None:
+    if request.before.groups:
         done += [f"restored {name}" for name in publish_images(ssm, request.before.images)]
-        if request.published is None:
-            done += [text for arn in request.pipeline_arns for text in _cancel_builds(arn, request, imagebuilder)]
-        else:
+        if request.published:
             done += [_restore_group(group, autoscaling) for group in request.before.groups.values()]
-    return Report(error=request.failure.error, text=_text(request, done))
+        else:
+            done += [text for arn in request.pipeline_arns for text in _cancel_builds(arn, request, imagebuilder)]
+    return Report(error=request.error, text=_text(request, done))
 
 
 def _restore_group(group: GroupBefore, autoscaling: AutoScalingClient) -> str:
@@ -106,17 +121,8 @@ def _cancel(build_arn: str, execution_arn: str, imagebuilder: ImagebuilderClient
 
 
 def _text(request: RollBack, done: list[str]) -> str:
-    if request.before is None:
-        undone = "Nothing was begun, so nothing was undone."
-    else:
+    if request.before.groups:
         undone = f"Undone: {'; '.join(done) or 'nothing had to be'}. Remove the cause, then run the deployment again."
-    return f"{request.failure.error}: {_message(request.failure.cause)}\nExecution: {request.execution_arn}\n{undone}"
-
-
-def _message(cause: str) -> str:
-    """What a failed function said; AWS Lambda wraps it in JSON beside the stack trace."""
-    try:
-        document = json.loads(cause)
-    except ValueError:
-        return cause
-    return str(document.get("errorMessage", cause)) if isinstance(document, dict) else cause
+    else:
+        undone = "Nothing was begun, so nothing was undone."
+    return f"{request.error}: {request.message}\nExecution: {request.execution_arn}\n{undone}"

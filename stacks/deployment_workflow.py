@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aws_cdk as cdk
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_stepfunctions as sfn
@@ -21,12 +20,12 @@ from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
 from stacks.encryption import Encryption
-from stacks.exceptions import accept_finding
 from stacks.functions import TIMEOUT, Functions
 from stacks.image_parameters import ImageParameters
 from stacks.log_groups import log_group
 from stacks.names import STATE_MACHINE
 from stacks.workflow_functions import Tier, WorkflowFunctions
+from stacks.workflow_role import workflow_role
 
 POLL_SECONDS = 15
 _BUILDS_WITHIN_MINUTES = 150
@@ -82,7 +81,9 @@ class DeploymentWorkflow(Construct):
             definition_body=sfn.DefinitionBody.from_chainable(self._success_path()),
             query_language=sfn.QueryLanguage.JSON_PATH,
             timeout=cdk.Duration.hours(_EXECUTION_HOURS),
-            role=self._role(encryption).without_policy_updates(),
+            role=workflow_role(
+                self, functions=self.functions.all, failures=failures, encryption=encryption
+            ).without_policy_updates(),
             logs=sfn.LogOptions(destination=self._log_group, level=sfn.LogLevel.ALL, include_execution_data=True),
             tracing_enabled=True,
         )
@@ -98,8 +99,8 @@ class DeploymentWorkflow(Construct):
             comment="What a failure path may ask for is there from the beginning",
             result=sfn.Result.from_object(
                 {
-                    "before": None,
-                    "published": None,
+                    "before": {"groups": {}, "images": {}},
+                    "published": {},
                     "launches": {},
                     "health": {"healthy": False, "checks": 0, "waitingFor": ""},
                 }
@@ -202,22 +203,21 @@ class DeploymentWorkflow(Construct):
                 "pipelineArns": [tier.pipeline.arn for tier in self._tiers],
                 "before": _object_at("$.before"),
                 "published": _object_at("$.published"),
-                "failure": {"error": _At("$.failure.Error"), "cause": _At("$.failure.Cause")},
+                "failure": _object_at("$.failure"),
             },
             result_path="$.report",
         )
+        # A state that timed out has an error, but no cause: only the object as a whole is sure to be there.
+        failure = sfn.JsonPath.json_to_string(_object_at("$.failure"))
         incomplete = self._notify(
             "NotifyIncompleteRollBack",
             sfn.JsonPath.format(
-                "{}: {}\nExecution: {}\nThe roll-back failed too ({}: {}). Look at both groups and run the deployment "
-                "again.",
-                _At("$.failure.Error"),
-                _At("$.failure.Cause"),
+                "{}\nExecution: {}\nThe roll-back failed too: {}\nLook at both groups, then run the deployment again.",
+                failure,
                 _At("$$.Execution.Id"),
-                _At("$.rollBackFailure.Error"),
-                _At("$.rollBackFailure.Cause"),
+                sfn.JsonPath.json_to_string(_object_at("$.rollBackFailure")),
             ),
-            sfn.Fail(self, "FailedAndNotRolledBack", error_path="$.failure.Error", cause_path="$.failure.Cause"),
+            sfn.Fail(self, "FailedAndNotRolledBack", error="NotRolledBack", cause_path=failure),
         )
         roll_back.add_catch(incomplete, errors=["States.ALL"], result_path="$.rollBackFailure")
         failed = sfn.Fail(self, "Failed", error_path="$.report.error", cause_path="$.report.text")
@@ -289,63 +289,6 @@ class DeploymentWorkflow(Construct):
         choice.when(sfn.Condition.boolean_equals(done, True), then).otherwise(wait)
         wait.next(check).next(choice)
         return wait
-
-    def _role(self, encryption: Encryption) -> iam.Role:
-        region = cdk.Stack.of(self).region
-        invoke = [function.function_arn for function in self.functions.all]
-        return iam.Role(
-            self,
-            "Role",
-            description="Secure Proxy: the deployment workflow",
-            assumed_by=iam.ServicePrincipal("states.amazonaws.com"),
-            managed_policies=[self._telemetry_policy()],
-            inline_policies={
-                "Tasks": iam.PolicyDocument(
-                    statements=[
-                        iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=invoke),
-                        iam.PolicyStatement(actions=["sns:Publish"], resources=[self._failures.topic_arn]),
-                        iam.PolicyStatement(
-                            actions=["kms:Decrypt", "kms:GenerateDataKey"],
-                            resources=[encryption.key.key_arn],
-                            conditions={"StringEquals": {"kms:ViaService": f"sns.{region}.amazonaws.com"}},
-                        ),
-                    ]
-                )
-            },
-        )
-
-    def _telemetry_policy(self) -> iam.ManagedPolicy:
-        """https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html#cloudwatch-iam-policy"""
-        policy = iam.ManagedPolicy(
-            self,
-            "Telemetry",
-            description="Secure Proxy: logs and traces of the deployment workflow",
-            statements=[
-                iam.PolicyStatement(
-                    actions=[
-                        "logs:CreateLogDelivery",
-                        "logs:DeleteLogDelivery",
-                        "logs:DescribeLogGroups",
-                        "logs:DescribeResourcePolicies",
-                        "logs:GetLogDelivery",
-                        "logs:ListLogDeliveries",
-                        "logs:PutResourcePolicy",
-                        "logs:UpdateLogDelivery",
-                        "xray:GetSamplingRules",
-                        "xray:GetSamplingTargets",
-                        "xray:PutTelemetryRecords",
-                        "xray:PutTraceSegments",
-                    ],
-                    resources=["*"],
-                )
-            ],
-        )
-        accept_finding(
-            policy,
-            rule="AwsSolutions-IAM5[Resource::*]",
-            reason="Log deliveries and traces know no resources; AWS documents these calls with all resources.",
-        )
-        return policy
 
 
 def _object_at(path: str) -> Any:

@@ -44,7 +44,10 @@ class GroupBefore:
 
 @dataclass(frozen=True)
 class Before:
-    """What a failed deployment returns to: groups by name, and published images by the name of their parameter."""
+    """What a failed deployment returns to: groups by name, and published images by the name of their parameter.
+
+    Without groups, the deployment has not begun.
+    """
 
     groups: Mapping[str, GroupBefore]
     images: Mapping[str, str]
@@ -73,11 +76,3 @@ class Health:
     healthy: bool
     checks: int
     waiting_for: str
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An error as the state machine catches it. `cause` of a failed function is a JSON text with `errorMessage`."""
-
-    error: str
-    cause: str

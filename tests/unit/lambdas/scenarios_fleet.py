@@ -293,9 +293,9 @@ def roll_back_event(*, began: bool = True, published: bool = False, cause: str =
         "executionArn": EXECUTION,
         "startedAt": STARTED_AT,
         "pipelineArns": list(PIPELINES.values()),
-        "before": BEFORE if began else None,
-        "published": PUBLISHED if published else None,
-        "failure": {"error": "ImageBuildFailedError", "cause": cause},
+        "before": BEFORE if began else {"groups": {}, "images": {}},
+        "published": PUBLISHED if published else {},
+        "failure": {"Error": "ImageBuildFailedError", **({"Cause": cause} if cause else {})},
     }
 
 
@@ -423,6 +423,13 @@ ROLL_BACK = [
         roll_back_event(began=False),
         [],
         report("Nothing was begun, so nothing was undone."),
+    ),
+    Scenario(
+        "roll_back_reports_an_error_without_cause",
+        roll_back.handler,
+        roll_back_event(began=False, cause=""),
+        [],
+        report("Nothing was begun, so nothing was undone.", message="no cause was given"),
     ),
     Scenario(
         "roll_back_reports_a_cause_that_is_not_json_as_it_is",

@@ -1,0 +1,1 @@
+"""The synthesized state machine, run with the real handlers."""
