@@ -35,7 +35,12 @@ local function encrypt(socket)
             return nil, "client certificate: " .. err
         end
     end
-    return socket:sslhandshake(nil, config.backend.server_name, true)
+    -- lua-resty-core raises an error where a handshake fails in certain moments.
+    local returned, session, err = pcall(socket.sslhandshake, socket, nil, config.backend.server_name, true)
+    if not returned then
+        return nil, "TLS handshake failed"
+    end
+    return session, err
 end
 
 --- @param socket connected

@@ -70,7 +70,8 @@ function _M.write(event, fields)
     end
     local ok
     if target then
-        ok, err = target:write(text, "\n")
+        -- In one piece: each argument would be a write of its own, with room for another worker's between them.
+        ok, err = target:write(text .. "\n")
     end
     if not ok then
         ngx.log(ngx.ALERT, "audit record '", event, "' is lost: ", err)

@@ -14,19 +14,26 @@ local _M = {}
 local LOCATION = "/_authorizer"
 local MAX_SUBJECT_BYTES = 255
 local MAX_REASON_BYTES = 100
+-- Of these an HTTP answer has at least one (RFC 9110 asks for the first).
+local HTTP_FIELDS = { "date", "content_length", "transfer_encoding", "connection", "server", "x_auth_subject" }
+
+local function is_success(status)
+    return status >= 200 and status < 300
+end
 
 -- @return the answer's status, its headers under lower-case names, and whether it broke off
 local function ask(credentials)
-    local answer = ngx.location.capture(LOCATION, { ctx = { authorizer_credentials = credentials } })
+    local ctx = { authorizer_credentials = credentials }
+    local answer = ngx.location.capture(LOCATION, { ctx = ctx })
+    -- NGINX takes whatever is not HTTP for an answer of HTTP/0.9, which knows no status, and calls it 200.
+    if is_success(answer.status) and not ctx.has_http_fields then
+        return ngx.HTTP_BAD_GATEWAY, {}, false
+    end
     local headers = {}
     for name, value in pairs(answer.header) do
         headers[name:lower()] = value
     end
     return answer.status, headers, answer.truncated
-end
-
-local function is_success(status)
-    return status >= 200 and status < 300
 end
 
 local function unavailable(reason)
@@ -79,6 +86,15 @@ function _M.ready()
         return nil, "authorizer accepts a request without a token"
     end
     return nil, "authorizer answered " .. status
+end
+
+--- Runs in the header filter of the subrequest.
+function _M.note_answer()
+    for _, name in ipairs(HTTP_FIELDS) do
+        if ngx.var["upstream_http_" .. name] then
+            ngx.ctx.has_http_fields = true
+        end
+    end
 end
 
 function _M.start_worker() end

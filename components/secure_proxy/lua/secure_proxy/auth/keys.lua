@@ -67,7 +67,11 @@ end
 local function refresh(premature, issuer)
     local shared = ngx.shared.jwks
     if not premature then
-        local by_kid, reason = fetch(issuer)
+        -- lua-resty-core raises an error where a TLS handshake fails in certain moments.
+        local returned, by_kid, reason = pcall(fetch, issuer)
+        if not returned then
+            by_kid, reason = nil, "connection failed"
+        end
         if by_kid then
             local text = cjson.encode({ by_kid = by_kid, fetched_at = ngx.time() })
             shared:set("keys:" .. issuer, text, config.authentication.stale_keys_s)

@@ -1,0 +1,116 @@
+"""Limits by address, subject, network and time: the refusal, its rule in the audit log, and what still passes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tests.proxy.auth import websocket
+from tests.proxy.auth.conftest import Setting, SettingMaker
+
+PROVIDER = "external"
+
+
+def refused_by(setting: Setting, records: int) -> tuple[int, str]:
+    record = setting.proxy.audited("refusal", after=records)
+    return record["status"], record["rule"]
+
+
+@pytest.mark.parametrize("key", ["connectionsPerAddress", "connectionsPerSubject"])
+def test_connections_are_limited_over_all_workers(make_setting: SettingMaker, key: str) -> None:
+    with make_setting(PROVIDER, sections={"limits": {key: 3}}) as made:
+        open_ones = [made.proxy.open(made.token()) for _ in range(3)]
+        assert [session.status for session in open_ones] == [101] * 3
+        records, connections = len(made.proxy.audit()), made.proxy.backend.accepted
+        for _ in range(6):
+            assert made.proxy.open(made.token()).status == 429
+        assert refused_by(made, records) == (429, f"limits.{key}")
+        assert made.proxy.backend.accepted == connections
+        other: dict[str, Any] = {"source": "127.0.0.2"} if key.endswith("Address") else {}
+        token = made.token() if other else made.token(sub="bob")
+        assert made.proxy.open(token, **other).status == 101
+        websocket.close(open_ones.pop())
+        time.sleep(0.3)
+        assert made.proxy.open(made.token()).status == 101
+
+
+def test_connections_of_a_worker_that_died_are_not_counted(make_setting: SettingMaker) -> None:
+    with make_setting(PROVIDER, sections={"limits": {"connectionsPerSubject": 2}}) as made:
+        held = [made.proxy.open(made.token()) for _ in range(2)]
+        assert made.proxy.open(made.token()).status == 429
+        for worker in made.proxy.workers():
+            os.kill(worker, signal.SIGKILL)
+        deadline = time.monotonic() + 25
+        while (answer := made.proxy.open(made.token())).status != 101:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        answer.socket.close()
+        for session in held:
+            session.socket.close()
+
+
+def test_handshakes_of_an_address_are_limited_in_time(make_setting: SettingMaker) -> None:
+    limits = {"handshakesPerAddress": 10, "rateWindow": "2s"}
+    with make_setting(PROVIDER, sections={"limits": limits}) as made:
+        statuses = [made.proxy.open().status for _ in range(25)]
+        assert statuses[:10] == [401] * 10
+        assert 429 in statuses[10:]
+        assert any(record["rule"] == "limits.handshakesPerAddress" for record in made.proxy.audit())
+        assert made.proxy.open(source="127.0.0.2").status == 401
+        time.sleep(4.1)
+        assert made.proxy.open().status == 401
+
+
+def test_token_requests_of_an_address_are_limited_in_time(make_setting: SettingMaker) -> None:
+    with make_setting(PROVIDER, sections={"limits": {"tokenRequestsPerAddress": 3, "rateWindow": "1m"}}) as made:
+        port = made.proxy.oauth_port
+        statuses = [made.proxy.request("POST", "/token", [], port=port, body=b"a=b").status for _ in range(5)]
+        assert statuses == [200, 200, 200, 429, 429]
+        assert refused_by(made, 0) == (429, "limits.tokenRequestsPerAddress")
+        assert made.proxy.audit()[0]["listener"] == "oauth"
+        assert made.proxy.request("GET", "/configuration", [], port=port).status == 200
+
+
+@pytest.mark.parametrize(
+    ("limits", "refused", "rule"),
+    [
+        ({"deniedNetworks": ["127.0.0.1/32"]}, True, "limits.deniedNetworks"),
+        ({"deniedNetworks": ["127.0.0.2/32"]}, False, ""),
+        ({"allowedNetworks": ["10.0.0.0/8"]}, True, "limits.allowedNetworks"),
+        ({"allowedNetworks": ["10.0.0.0/8", "127.0.0.0/8"]}, False, ""),
+        ({"allowedNetworks": ["127.0.0.0/8"], "deniedNetworks": ["127.0.0.0/30"]}, True, "limits.deniedNetworks"),
+        ({"allowedNetworks": ["0.0.0.0/0"], "deniedNetworks": ["128.0.0.0/1"]}, False, ""),
+    ],
+)
+def test_networks_are_admitted_or_not(
+    make_setting: SettingMaker, limits: dict[str, Any], refused: bool, rule: str
+) -> None:
+    with make_setting(PROVIDER, sections={"limits": limits}) as made:
+        answer = made.proxy.open(made.token())
+        oauth = made.proxy.request("GET", "/configuration", [], port=made.proxy.oauth_port)
+        assert (answer.status, oauth.status) == ((403, 403) if refused else (101, 200))
+        if refused:
+            assert refused_by(made, 0) == (403, rule)
+
+
+def test_a_request_body_beyond_the_limit_is_refused(make_setting: SettingMaker) -> None:
+    with make_setting(PROVIDER, sections={"limits": {"maxRequestBody": 2048}}) as made:
+        answer = made.proxy.request("POST", "/token", [], port=made.proxy.oauth_port, body=b"x" * 4096)
+        assert answer.status == 413
+        assert made.issuer.requests[-1][0] != "/awsexample/token"
+
+
+def test_a_client_that_takes_its_time_with_headers_is_cut_off(make_setting: SettingMaker) -> None:
+    with (
+        make_setting(PROVIDER, sections={"limits": {"headerTimeout": "1s"}}) as made,
+        made.proxy.connect(made.proxy.wss_port) as client,
+    ):
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        client.settimeout(5)
+        with suppress(ConnectionError):
+            assert client.recv(1000) == b"", "a timeout here means that the proxy still waits"
