@@ -19,6 +19,7 @@ export LIMIT_NOFILE
 install_programs() {
   install -d -m 0755 "$PROGRAMS/proxy_configuration" "$PROGRAMS/proxy_self_test"
   install -m 0755 "$ROOTFS$PROGRAMS/configure" "$PROGRAMS/configure"
+  install -m 0755 "$ROOTFS$PROGRAMS/sessions" "$PROGRAMS/sessions"
   install -m 0644 "$ROOTFS$PROGRAMS/proxy_configuration"/*.py "$PROGRAMS/proxy_configuration/"
   install -m 0755 "$COMPONENT_DIR/metrics/nginx_metrics.py" "$PROGRAMS/nginx-metrics"
   install -m 0755 "$COMPONENT_DIR/self_test/self_test.py" "$PROGRAMS/self-test"
