@@ -319,3 +319,9 @@ def test_a_machine_without_name_servers_is_refused(tmp_path: Path) -> None:
     file.write_text("search example.com\n")
     with pytest.raises(configuration_error(), match="no name server"):
         module("environment").resolvers(file)
+
+
+def test_a_backend_name_with_capitals_is_the_same_name(tmp_path: Path) -> None:
+    file = tmp_path / "instance.env"
+    file.write_text("BACKEND_HOST=Internal-NLB.Example\nCERTIFICATE_NAMES=c.example\nPOLICY=x\n")
+    assert module("environment").instance_settings(file)["BACKEND_HOST"] == "internal-nlb.example"

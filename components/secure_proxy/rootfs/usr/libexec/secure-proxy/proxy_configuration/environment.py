@@ -134,6 +134,8 @@ def instance_settings(environment: Path | None) -> dict[str, str]:
     missing = [name for name in INSTANCE_VARIABLES if name not in values]
     if missing:
         raise ConfigurationError(f"{source}: {', '.join(missing)} missing")
+    # Names of load balancers may hold capitals; servers compare and repeat them in lower case (RFC 4343).
+    values["BACKEND_HOST"] = values["BACKEND_HOST"].lower()
     if not environment:
         fresh = INSTANCE_ENVIRONMENT.with_suffix(".new")
         fresh.write_text(text, encoding="utf-8")
