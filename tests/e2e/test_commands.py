@@ -67,8 +67,9 @@ def test_four_scenarios_pass(deployment: Deployment) -> None:
 
 def test_a_proxy_that_accepts_an_invalid_token_fails_the_run(deployment: Deployment) -> None:
     proxy = deployment.with_role(PROXY)[0]
-    accept_all = 'return { require_identity = function() ngx.ctx.identity = { subject = "anyone" } end }\n'
-    lua = "/nginx/usr/share/lua/secure_proxy/access.lua"
+    lua = "/nginx/usr/share/lua/secure_proxy/auth/external.lua"
+    accept_anyone = 'function _M.verify() return { subject = "anyone", issuer = "anywhere" } end\n\nreturn _M\n'
+    accept_all = (proxy.root / lua[1:]).read_text().replace("return _M\n", accept_anyone)
     with changed_file(proxy, lua, accept_all, "systemctl", "restart", "nginx.service"):
         done = verify()
     assert done.returncode == 1, done.stdout

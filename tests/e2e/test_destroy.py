@@ -7,10 +7,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from local.deployment import Deployment
 from local.layout import Layout
 from tests.conftest import REPOSITORY, command
 from tests.e2e.sessions import within
@@ -42,8 +44,9 @@ def leftovers() -> list[str]:
     return found
 
 
-@pytest.fixture
+@contextmanager
 def deploying() -> Iterator[subprocess.Popen[str]]:
+    """deploy.sh under way, in a session of its own; whatever becomes of it is removed afterwards."""
     process = subprocess.Popen(
         ["bash", str(REPOSITORY / "deploy.sh"), "--local", "--name", NAME, "--listen", LISTEN],
         cwd=REPOSITORY,
@@ -75,22 +78,38 @@ def read_until(process: subprocess.Popen[str], words: str, seconds: float = 300)
     pytest.fail(f"deploy.sh ended before {words!r}:\n{''.join(seen)}")
 
 
-@pytest.mark.parametrize("moment", ["build/Parameters", "boot of the test machine", "network "])
-def test_a_deploy_killed_half_way_is_removed(deploying: subprocess.Popen[str], moment: str) -> None:
-    read_until(deploying, moment)
-    os.killpg(deploying.pid, signal.SIGKILL)
-    deploying.wait()
+def kill_and_destroy(process: subprocess.Popen[str]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     assert leftovers(), "it was killed too early to show anything"
     done = command("destroy.sh", "--name", NAME)
     assert done.returncode == 0, done.stdout + done.stderr
     assert leftovers() == []
 
 
-def test_an_interrupted_deploy_stops_what_it_started(deploying: subprocess.Popen[str]) -> None:
-    read_until(deploying, "build/Parameters")
-    os.killpg(deploying.pid, signal.SIGINT)
-    assert deploying.wait(timeout=60) == 130
-    assert within(5, lambda: [entry for entry in leftovers() if not entry.startswith("directory")] == [])
+@pytest.mark.parametrize("moment", ["build/Parameters", "boot of the test machine"])
+def test_a_deploy_killed_while_it_builds_is_removed(moment: str) -> None:
+    with deploying() as process:
+        read_until(process, moment)
+        kill_and_destroy(process)
+
+
+def test_a_deploy_killed_while_its_machines_run_is_removed(deployment: Deployment) -> None:
+    # With the images at hand it comes straight to the machines.
+    images = Layout(NAME).images
+    images.parent.mkdir(mode=0o755)
+    subprocess.run(["cp", "--archive", str(deployment.layout.images), str(images)], check=True)
+    with deploying() as process:
+        read_until(process, "mock-servers-1 boot  ")
+        kill_and_destroy(process)
+
+
+def test_an_interrupted_deploy_stops_what_it_started() -> None:
+    with deploying() as process:
+        read_until(process, "build/Parameters")
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+        assert within(5, lambda: [entry for entry in leftovers() if not entry.startswith("directory")] == [])
 
 
 def test_destroying_nothing_is_no_error() -> None:
