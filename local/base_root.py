@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local.errors import LocalError
+from local.images import remove_tree
 from local.locks import LockedError, locked
 from local.mounts import unmount_below
 from local.processes import tail
@@ -90,7 +90,7 @@ class BaseRoot:
         kill_all(Traces.of(self.directory.glob("*.partial"), [], self._unit))
         for remains in self.directory.glob("*.partial"):
             unmount_below(remains)
-            shutil.rmtree(remains)
+            remove_tree(remains)
 
     def _make(self, target: Path, log: Path, cancel: threading.Event) -> None:
         with log.open("ab") as output:

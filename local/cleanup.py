@@ -7,8 +7,6 @@ layout) and by the traces its processes bear (see traces): records may be missin
 from __future__ import annotations
 
 import os
-import shutil
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +17,7 @@ from local.base_root import BaseRoot
 from local.control_groups import ControlGroups
 from local.downloads import Downloads
 from local.errors import LocalError
+from local.images import remove_trees
 from local.layout import Layout
 from local.machine import Machine
 from local.mounts import mount_points, unmount_below
@@ -58,13 +57,12 @@ class Cleanup:
         BaseRoot(self.layout.cache_base / "base").discard_partial()
         for path in (self.layout.record, self.layout.ca_file):
             path.unlink(missing_ok=True)
-        for directory in (self.layout.machines, self.layout.builds, self.layout.run):
-            _remove(directory)
+        _remove(self.layout.machines, self.layout.builds, self.layout.run)
 
     def remove(self) -> None:
         """`stop`, and remove images and logs too. Raises `LocalError` naming whatever is left after that."""
         self.stop()
-        _remove(self.layout.state)
+        _remove(self.layout.images, self.layout.state)
         remaining = self.remaining()
         if remaining:
             raise LocalError("\n".join([f"of deployment {self.layout.name!r} this is left:", *remaining]))
@@ -113,16 +111,10 @@ def _entries(directory: Path) -> list[Path]:
     return sorted(directory.iterdir()) if directory.is_dir() else []
 
 
-def _remove(directory: Path, timeout: float = 20) -> None:
-    """Remove a directory, also while a copy that was interrupted still writes to it."""
-    deadline = time.monotonic() + timeout
-    while directory.exists():
-        with suppress(OSError):
-            shutil.rmtree(directory)
-            return
-        if time.monotonic() > deadline:
-            raise LocalError(f"{directory} cannot be removed; does a program still write to it?")
-        time.sleep(0.2)
+def _remove(*directories: Path) -> None:
+    """Remove directories, what is in them first and at once."""
+    remove_trees(entry for directory in directories for entry in _entries(directory))
+    remove_trees(directories)
 
 
 def stop_command(pid: int, report: Callable[[str], None], grace: float = 60) -> None:

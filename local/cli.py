@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -17,6 +16,7 @@ from local.cleanup import Cleanup, stop_command
 from local.control_groups import ControlGroups
 from local.deployment import Deployment
 from local.errors import LocalError, UsageError
+from local.images import remove_tree
 from local.layout import Layout
 from local.locks import LockedError, locked
 from local.plan import DEFAULT_SOURCE_BASE_URL, UpOptions, make_plan
@@ -197,7 +197,7 @@ def _down(arguments: argparse.Namespace) -> int:
         Cleanup(layout, ControlGroups()).remove()
     print(f"deployment {layout.name!r}: " + ("removed; nothing of it is left" if existed else "there was none"))
     if arguments.purge_cache:
-        shutil.rmtree(layout.cache_base, ignore_errors=True)
+        remove_tree(layout.cache_base)
         print(f"cache {layout.cache_base}: removed")
     elif layout.cache_base.is_dir():
         print(f"cache kept in {layout.cache_base} (base root and package downloads); remove it with --purge-cache")

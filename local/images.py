@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,9 +122,15 @@ def overlay_tree(lower: Path, layers: Path, target: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory that nothing is mounted in, if it exists."""
-    if path.exists():
-        shutil.rmtree(path)
+    """Remove a directory if it exists; what is mounted in it is an error, never removed. Raises `LocalError`."""
+    run_tool(["rm", "--recursive", "--force", "--one-file-system", str(path)], what="removing a directory")
+
+
+def remove_trees(paths: Iterable[Path]) -> None:
+    """Remove directories at once: a disk with a journal does many in little more time than one."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        for done in [pool.submit(remove_tree, path) for path in paths]:
+            done.result()
 
 
 def _exchange(first: Path, second: Path) -> None:
