@@ -191,6 +191,30 @@ def test_certificate_carries_every_name(jail: FakeJail) -> None:
     assert "IP Address:127.0.0.1" in text
 
 
+def test_the_operator_s_key_is_made_once_for_its_owner_alone(jail: FakeJail) -> None:
+    configure(jail)
+    key = jail.directory / "certs/operator.key"
+    text = key.read_text()
+    assert (key.stat().st_mode & 0o777, len(text)) == (0o600, 64)
+    configure(jail)
+    assert key.read_text() == text
+
+
+@pytest.mark.parametrize("server", ["application", "oAuthServer"])
+def test_a_client_certificate_that_is_asked_for_must_be_there(jail: FakeJail, server: str) -> None:
+    policy = json.dumps({**POLICY, server: {"tls": True, "clientCertificate": True}})
+    with pytest.raises(configuration_error(), match=r"-client\.pem does not exist"):
+        configure(jail, POLICY=policy)
+
+
+def test_authorities_of_the_policy_become_files(jail: FakeJail) -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    certificates = {"mode": "optional", "caCertificates": [pem, pem]}
+    configure(jail, POLICY=policy_with("authentication", clientCertificates=certificates))
+    assert (jail.directory / "trust/clients.pem").read_text().count("BEGIN CERTIFICATE") == 2
+    assert "client-certificates-on.conf" in (jail.directory / "conf.d/wss.conf").read_text()
+
+
 def test_a_certificate_that_is_there_is_kept(jail: FakeJail) -> None:
     configure(jail)
     key = (jail.directory / "certs/serverkey.pem").read_bytes()
@@ -257,6 +281,22 @@ def test_a_missing_variable_is_named(jail: FakeJail, name: str) -> None:
         (policy_with("authentication", authorizerUrl="http://${UNKNOWN}/"), "authorizerUrl"),
         (policy_with("authentication", clockSkew=30), "clockSkew"),
         (policy_with("authentication", issuerr="x"), "unknown 'issuerr'"),
+        (policy_with("authentication", routes=[{"path": "orders"}]), "path"),
+        (policy_with("authentication", routes=[{"path": "/a"}, {"path": "/a"}]), "named twice"),
+        (policy_with("authentication", requiredClaims=[{"claim": "a"}]), "exactly one"),
+        (policy_with("authentication", requiredClaims=[{"claim": "a", "equals": 1.5}]), "whole numbers"),
+        (policy_with("authentication", requiredScopes=["a b"]), "scopes"),
+        (policy_with("authentication", furtherIssuers=[{"algorithms": ["RS256"]}]), "issuer"),
+        (policy_with("authentication", furtherIssuers=[{"issuer": "http://a", "algorithms": ["HS256"]}]), "algorithms"),
+        (policy_with("authentication", tokenCookie="a;b"), "tokenCookie"),
+        (policy_with("authentication", subprotocolToken="yes"), "true or false"),
+        (policy_with("authentication", clientCertificates={"mode": "required"}), "needs caCertificates"),
+        (policy_with("authentication", clientCertificates={"caCertificates": ["x; }"]}), "PEM texts"),
+        (policy_with("limits", deniedNetworks=["10.0.0.1/8"]), "IPv4 networks"),
+        (policy_with("limits", rateWindow="10ms"), "at least 1s"),
+        (json.dumps({**POLICY, "application": {"tls": True, "serverName": "a;b"}}), "DNS name"),
+        (json.dumps({**POLICY, "application": {"clientCertificate": True}}), "needs tls"),
+        (json.dumps({**POLICY, "oAuthServer": {"proxyProtocol": True}}), "unknown 'proxyProtocol'"),
         (policy_with("limits", maxFrameSize=-1), "maxFrameSize"),
         (policy_with("limits", maxFrameSize=True), "maxFrameSize"),
         (policy_with("limits", drainTimeout="soon"), "drainTimeout"),

@@ -115,11 +115,6 @@ def two_headers(setting: Setting) -> Answer:
     return setting.proxy.open(good(setting), fields=[("Authorization", f"Bearer {good(setting)}")])
 
 
-def too_many_headers(setting: Setting) -> Answer:
-    filler = [(f"X-Filler-{index}", "x") for index in range(100)]
-    return setting.proxy.open(fields=[*filler, ("Authorization", f"Bearer {good(setting)}")])
-
-
 def in_query(setting: Setting) -> Answer:
     return setting.proxy.open(path=f"/?access_token={good(setting)}")
 
@@ -249,7 +244,6 @@ MATRIX: dict[str, Row] = {
     "token of 1 MB": Row(of_size(1_000_000), 431, "too large"),
     # NGINX itself refuses the second one.
     "two Authorization headers": Row(two_headers, 400, "not a request that is served here"),
-    "header behind a hundred others": Row(too_many_headers, 403, "more than 100 request headers"),
     "token in the query": Row(in_query, 401, "no token"),
 }
 
@@ -309,6 +303,7 @@ def test_a_token_cached_for_one_route_does_not_open_another(provider: str, make_
             answer = made.proxy.open(token, path="/orders/stream")
             assert answer.status == 101
             answer.socket.close()
+        time.sleep(0.5)  # until the application has counted them
         records, connections = len(made.proxy.audit()), made.proxy.backend.accepted
         for path in ("/admin", "/admin/", "//admin", "/orders/../admin", "/%61dmin"):
             assert made.proxy.open(token, path=path).status == 403

@@ -13,6 +13,8 @@ cjson.decode_max_depth(8)
 
 local _M = {}
 
+-- Above the largest token that identity providers issue in practice, below NGINX's header buffers.
+local MAX_TOKEN_BYTES = 16384
 local MAX_KID_BYTES = 256
 local QUOTE = 34
 
@@ -133,6 +135,13 @@ end
 -- @return { header, claims (tables), signed (the bytes that the signature is over), signature (bytes) }
 -- or nil and the reason, which quotes nothing of the token but names of its members
 function _M.parse(token)
+    if #token > MAX_TOKEN_BYTES then
+        return nil, "token of " .. #token .. " bytes"
+    end
+    -- RFC 6750, section 2.1: b64token.
+    if not token:find("^[%w%-%._~%+/]+=*$") then
+        return nil, "not a bearer token's syntax"
+    end
     local first, second, third = token:match("^([%w_-]+)%.([%w_-]+)%.([%w_-]+)$")
     if not third then
         return nil, "not a signed JSON Web Token"

@@ -22,6 +22,8 @@ local GATE_S, GATE_WITHOUT_KEYS_S = 10, 2
 local DOWNLOAD_S = 5
 local WAIT_S = DOWNLOAD_S + 2
 local WAIT_STEP_S = 0.05
+-- How long a worker goes by what it saw in the shared dictionary, whose text is long.
+local LOOKUP_INTERVAL_S = 0.5
 
 -- Per worker and issuer: the decoded form of the text that the shared dictionary holds.
 local decoded = {}
@@ -52,16 +54,28 @@ local function fetch(issuer)
 end
 
 local function stored(issuer)
+    local now = ngx.now()
+    local known = decoded[issuer]
+    if known and now - known.looked_up_at < LOOKUP_INTERVAL_S then
+        return known.content
+    end
     local text = ngx.shared.jwks:get("keys:" .. issuer)
     if not text then
+        decoded[issuer] = nil
         return nil
     end
-    local known = decoded[issuer]
     if not known or known.text ~= text then
         known = { text = text, content = cjson.decode(text) }
         decoded[issuer] = known
     end
+    known.looked_up_at = now
     return known.content
+end
+
+-- As stored(), and what another worker has fetched in this moment is seen.
+local function stored_by_now(issuer)
+    decoded[issuer] = nil
+    return stored(issuer)
 end
 
 local function refresh(premature, issuer)
@@ -87,7 +101,9 @@ end
 -- Starts a refresh unless one was started a moment ago.
 local function request_refresh(issuer)
     local shared = ngx.shared.jwks
-    if not shared:add("gate:" .. issuer, true, stored(issuer) and GATE_S or GATE_WITHOUT_KEYS_S) then
+    -- A gate that outlasts the keys would leave none between two refreshes.
+    local gate = min(stored(issuer) and GATE_S or GATE_WITHOUT_KEYS_S, config.authentication.stale_keys_s / 4)
+    if not shared:add("gate:" .. issuer, true, gate) then
         return
     end
     shared:set("busy:" .. issuer, true, WAIT_S)
@@ -104,7 +120,7 @@ local function refresh_and_wait(issuer)
     while ngx.shared.jwks:get("busy:" .. issuer) and ngx.now() < deadline do
         ngx.sleep(WAIT_STEP_S)
     end
-    return stored(issuer)
+    return stored_by_now(issuer)
 end
 
 local function no_keys(issuer)
