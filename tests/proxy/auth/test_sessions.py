@@ -206,3 +206,27 @@ def test_no_session_without_an_audit_log(make_setting: SettingMaker) -> None:
         connections = made.proxy.backend.accepted
         assert made.proxy.open(made.token()).status == 503
         assert made.proxy.backend.accepted == connections
+
+
+@pytest.mark.source
+def test_sessions_of_the_websockify_bridge_are_admitted_and_audited_too(make_setting: SettingMaker) -> None:
+    limits = {"connectionsPerSubject": 1}
+    with make_setting("openidc", image={"BRIDGE": "websockify"}, sections={"limits": limits}) as made:
+        assert made.proxy.open("bad").status == 403
+        session = made.proxy.open(made.token())
+        assert session.status == 101
+        assert websocket.echo(session, b"hello") == b"hello"
+        assert made.proxy.audited("opening")["subject"] == "alice"
+        assert made.proxy.open(made.token()).status == 429
+        session.socket.close()
+        assert made.proxy.audited("end")["id"] == made.proxy.audited("opening")["id"]
+        assert made.proxy.open(made.token()).status == 101
+
+
+@pytest.mark.parametrize(("origin", "allowed"), [("https://app.example.com", True), ("https://evil.example", False)])
+def test_pages_of_allowed_origins_may_extend_sessions(make_setting: SettingMaker, origin: str, allowed: bool) -> None:
+    with make_setting("external", sections={"limits": {"allowedOrigins": ["https://app.example.com"]}}) as made:
+        preflight = call(made, "OPTIONS", f"{API}/00", None, Origin=origin)
+        assert preflight.status == 204
+        assert (preflight.headers.get("access-control-allow-origin") == origin) is allowed
+        assert ("access-control-allow-headers" in preflight.headers) is allowed
