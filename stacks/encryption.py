@@ -1,4 +1,4 @@
-"""One key for everything that rests: volumes, images, logs, topics, queues, the access-log bucket."""
+"""One key for what rests: volumes, images, logs, topics and queues."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from constructs import Construct
 from stacks.names import STACK
 
 _USE = ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
-# Services that write for us: alarms and events to topics, load balancers to the access-log bucket.
-_PUBLISHERS = ("cloudwatch.amazonaws.com", "delivery.logs.amazonaws.com", "events.amazonaws.com")
+# Services that write to topics and queues for us.
+_PUBLISHERS = ("cloudwatch.amazonaws.com", "events.amazonaws.com")
 
 
 class Encryption(Construct):

@@ -35,20 +35,14 @@ class Functions(Construct):
         *,
         network: Network,
         encryption: Encryption,
+        dead_letters: sqs.Queue,
         reserved_concurrency: cdk.CfnCondition,
     ) -> None:
         super().__init__(scope, construct_id)
         self._network = network
         self._reserved_concurrency = reserved_concurrency
         self._log_group = log_group(self, "LogGroup", key=encryption.key)
-        self.undelivered = sqs.Queue(
-            self,
-            "Undelivered",
-            encryption=sqs.QueueEncryption.KMS,
-            encryption_master_key=encryption.key,
-            enforce_ssl=True,
-            retention_period=cdk.Duration.days(14),
-        )
+        self._dead_letters = dead_letters
         self._code = lambda_.Code.from_asset(
             str(_ROOT),
             # Only the package itself, without what running it leaves behind.
@@ -97,7 +91,7 @@ class Functions(Construct):
             vpc_subnets=self._network.private_subnets,
             security_groups=[self._network.function_group],
             log_group=self._log_group,
-            dead_letter_queue=self.undelivered,
+            dead_letter_queue=self._dead_letters,
         )
         self._refine(function)
         return function
@@ -122,7 +116,7 @@ class Functions(Construct):
                 iam.PolicyStatement(
                     actions=["logs:CreateLogStream", "logs:PutLogEvents"], resources=[self._log_group.log_group_arn]
                 ),
-                iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[self.undelivered.queue_arn]),
+                iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[self._dead_letters.queue_arn]),
                 iam.PolicyStatement(
                     actions=["kms:Decrypt", "kms:GenerateDataKey"],
                     resources=[encryption.key.key_arn],

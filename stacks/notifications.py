@@ -19,16 +19,15 @@ class Notifications(Construct):
         self.scaling_events = self._topic("ScalingEvents", "Secure Proxy scaling events", key)
         if email is not None:
             self.failures.add_subscription(subscriptions.EmailSubscription(email))
-        # Alarms and rules publish as services, which need the topic's leave.
-        for service in ("cloudwatch.amazonaws.com", "events.amazonaws.com"):
-            self.failures.add_to_resource_policy(
-                iam.PolicyStatement(
-                    principals=[iam.ServicePrincipal(service)],
-                    actions=["sns:Publish"],
-                    resources=[self.failures.topic_arn],
-                    conditions={"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}},
-                )
+        # Alarms publish as a service, which needs the topic's leave.
+        self.failures.add_to_resource_policy(
+            iam.PolicyStatement(
+                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                actions=["sns:Publish"],
+                resources=[self.failures.topic_arn],
+                conditions={"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}},
             )
+        )
 
     def _topic(self, name: str, display_name: str, key: kms.IKey) -> sns.Topic:
         return sns.Topic(self, name, display_name=display_name, master_key=key, enforce_ssl=True)

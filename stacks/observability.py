@@ -8,8 +8,6 @@ import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
-from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
@@ -18,7 +16,7 @@ from constructs import Construct
 
 from stacks.load_balancer import LoadBalancer
 from stacks.machine_group import MachineGroup
-from stacks.names import DASHBOARD, METRICS_NAMESPACE, SECURE_PROXY_IMAGE
+from stacks.names import DASHBOARD, METRICS_NAMESPACE
 from stacks.settings import ProjectSettings
 
 _MINUTE = cdk.Duration.minutes(1)
@@ -44,6 +42,7 @@ class Observability(Construct):
         proxies: MachineGroup,
         balancers: Mapping[str, LoadBalancer],
         state_machine: sfn.StateMachine,
+        attention: sqs.Queue,
         failures: sns.Topic,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -58,36 +57,11 @@ class Observability(Construct):
             *self._unhealthy_target_alarms(),
             self._no_healthy_proxy_alarm(),
             self._workflow_alarm(),
+            self._attention_alarm(attention),
             self._rejection_alarm(),
             self._certificate_alarm(),
         ]
         self.dashboard = self._dashboard(settings)
-
-    def report_failed_builds(self, undelivered: sqs.IQueue) -> None:
-        """Tells of image builds that fail outside a deployment: the scheduled ones."""
-        stack = cdk.Stack.of(self)
-        images = stack.format_arn(service="imagebuilder", resource="image", resource_name=SECURE_PROXY_IMAGE)
-        events.Rule(
-            self,
-            "FailedImageBuilds",
-            description="Image builds of Secure Proxy that failed",
-            event_pattern=events.EventPattern(
-                source=["aws.imagebuilder"],
-                detail_type=["EC2 Image Builder Image State Change"],
-                resources=events.Match.prefix(images),
-                detail={"state": {"status": ["FAILED"]}},
-            ),
-            targets=[
-                targets.SnsTopic(
-                    self._failures,
-                    dead_letter_queue=undelivered,
-                    message=events.RuleTargetInput.from_text(
-                        f"Image build failed: {events.EventField.from_path('$.resources[0]')} "
-                        f"({events.EventField.from_path('$.detail.state.reason')})"
-                    ),
-                )
-            ],
-        )
 
     def _count(self, name: str, pattern: str) -> cloudwatch.Metric:
         """How many access-log records hold a text, in the syntax of CloudWatch's filter patterns."""
@@ -147,6 +121,15 @@ class Observability(Construct):
                 label="Deployments that did not succeed",
                 period=_FIVE_MINUTES,
             ),
+            threshold=1,
+            periods=1,
+        )
+
+    def _attention_alarm(self, attention: sqs.Queue) -> cloudwatch.Alarm:
+        return self._alarm(
+            "NeedsAttention",
+            "A scheduled image build failed, or a function could not do its work: read the messages in the queue",
+            attention.metric_approximate_number_of_messages_visible(statistic="Maximum", period=_FIVE_MINUTES),
             threshold=1,
             periods=1,
         )

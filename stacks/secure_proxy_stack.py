@@ -8,6 +8,7 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from stacks.access_logs import AccessLogs
+from stacks.attention import Attention
 from stacks.base_image import base_image
 from stacks.build_instances import BuildInstances
 from stacks.component_parameters import mock_parameters, proxy_parameters
@@ -47,8 +48,9 @@ class SecureProxyStack(cdk.Stack):
         notifications = Notifications(
             self, "Notifications", key=encryption.key, email=settings.imagebuilder.notification_email
         )
+        attention = Attention(self, "Attention", encryption=encryption)
         network = Network(self, "Network", settings=settings, key=encryption.key, admitted_cidr=inputs.admitted_cidr)
-        access_logs = AccessLogs(self, "AccessLogs", key=encryption.key)
+        access_logs = AccessLogs(self, "AccessLogs")
         proxy_logs = log_group(
             self, "ProxyLogs", key=encryption.key, name=settings.proxy_settings.proxy_cloudwatch_log_group
         )
@@ -91,6 +93,7 @@ class SecureProxyStack(cdk.Stack):
             "Functions",
             network=network,
             encryption=encryption,
+            dead_letters=attention.queue,
             reserved_concurrency=inputs.reserved_concurrency,
         )
         image_parameters = ImageParameters(
@@ -168,9 +171,9 @@ class SecureProxyStack(cdk.Stack):
             proxies=proxies.machines,
             balancers={"Public": proxies.load_balancer, "Internal": mock_servers.load_balancer},
             state_machine=workflow.state_machine,
+            attention=attention.queue,
             failures=notifications.failures,
         )
-        observability.report_failed_builds(functions.undelivered)
 
         backend = mock_servers.load_balancer.dns_name
         host = proxies.load_balancer.dns_name
@@ -203,6 +206,7 @@ class SecureProxyStack(cdk.Stack):
             Fact("AccessLogBucketName", "Bucket of the load balancers' access logs", access_logs.bucket.bucket_name),
             Fact("FailuresTopicArn", "ARN of the topic that failures go to", notifications.failures.topic_arn),
             Fact("ScalingEventsTopicArn", "ARN of the topic of scaling events", notifications.scaling_events.topic_arn),
+            Fact("AttentionQueueUrl", "Queue of what failed while nobody waited", attention.queue.queue_url),
             Fact("ProxyLogGroupName", "Log group of the proxies", proxy_logs.log_group_name),
             Fact("DashboardName", "CloudWatch dashboard to open first", observability.dashboard.dashboard_name),
         )
