@@ -49,7 +49,7 @@ def test_cdk_nag_and_cloudformation_find_nothing(assembly: Path) -> None:
 def test_cdk_nag_would_find_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the exceptions, the same check fails: it does look."""
     monkeypatch.setattr(machine_roles, "accept_finding", lambda *_, **__: None)
-    with pytest.raises(RuntimeError, match="ValidationFailed.*wildcard permissions"):
+    with pytest.raises(RuntimeError, match=r"ValidationFailed.*wildcard permissions"):
         synthesis.synthesize({"checks": "true"}, tmp_path)
 
 
