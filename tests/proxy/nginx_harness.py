@@ -83,6 +83,7 @@ class ProxyOptions:
     worker_connections: int = 2048
     extra_http: str = ""  # configuration for the http block; @base@ is the directory of certificate.pem and key.pem
     extra_main: str = ""  # the same for the main block
+    location: str | None = None  # what serves sessions, in place of the bridge
     error_log_level: str = "notice"
 
 
@@ -121,25 +122,28 @@ http {{
                 ngx.print(closed:lpop("sessions") or "")
             }}
         }}
-        location / {{
-            content_by_lua_block {{
-                local lifetime = {lifetime}
-                require("secure_proxy.bridge").run({{
-                    backend_host = {backend_host}, backend_port = {options.backend_port},
-                    connect_timeout_ms = {options.connect_timeout_ms},
-                    read_timeout_ms = {options.read_timeout_ms},
-                    send_timeout_ms = {options.send_timeout_ms},
-                    limits = {limits},
-                    expires_at = lifetime and ngx.now() + lifetime or nil,
-                    on_close = function(session)
-                        ngx.shared.closed:rpush("sessions", table.concat({{
-                            session.code, session.bytes_up, session.bytes_down, session.frames_up,
-                            session.frames_down, session.duration, session.reason}}, "\\t"))
-                    end,
-                }})
-            }}
-        }}
+        location / {{ {location} }}
     }}
+}}
+"""
+
+
+BRIDGE = """\
+content_by_lua_block {{
+    local lifetime = {lifetime}
+    require("secure_proxy.bridge").run({{
+        backend_host = {backend_host}, backend_port = {options.backend_port},
+        connect_timeout_ms = {options.connect_timeout_ms},
+        read_timeout_ms = {options.read_timeout_ms},
+        send_timeout_ms = {options.send_timeout_ms},
+        limits = {limits},
+        expires_at = lifetime and ngx.now() + lifetime or nil,
+        on_close = function(session)
+            ngx.shared.closed:rpush("sessions", table.concat({{
+                session.code, session.bytes_up, session.bytes_down, session.frames_up,
+                session.frames_down, session.duration, session.reason}}, "\\t"))
+        end,
+    }})
 }}
 """
 
@@ -214,6 +218,12 @@ class Proxy:
             if (self.root / "usr/lib/nginx/modules" / name).exists()
         ]
         lifetime = self.options.lifetime_seconds
+        bridge = BRIDGE.format(
+            options=self.options,
+            lifetime="nil" if lifetime is None else lua_literal(lifetime),
+            backend_host=lua_literal(self.options.backend_host),
+            limits=lua_literal({**DEFAULT_LIMITS, **self.options.limits}),
+        )
         return CONFIGURATION.format(
             modules="\n".join(modules),
             user=worker_user(self.root),
@@ -222,9 +232,7 @@ class Proxy:
             extra_main=self.options.extra_main.replace("@base@", str(self._inside)),
             extra_http=self.options.extra_http.replace("@base@", str(self._inside)),
             port=self.wss_port,
-            lifetime="nil" if lifetime is None else lua_literal(lifetime),
-            backend_host=lua_literal(self.options.backend_host),
-            limits=lua_literal({**DEFAULT_LIMITS, **self.options.limits}),
+            location=self.options.location or bridge,
         )
 
     @property
