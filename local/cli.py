@@ -33,14 +33,17 @@ from local.status import client_options, status, text
 from local.up import Up
 
 INTERRUPTED = 130
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 it worked, 1 it failed, 2 it could not start, 130 interrupted."""
     arguments = _parser().parse_args(argv)
     use_admin_path()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    for number in _SIGNALS:
+        # What is ignored (nohup, a background job of a script) stays ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         command: Callable[[argparse.Namespace], int] = arguments.command
         return command(arguments)
@@ -57,6 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
+
+
+def _ignore_interrupts() -> None:
+    """Let no second Ctrl-C interrupt the clean-up that the first one began."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -131,7 +140,8 @@ def _up(arguments: argparse.Namespace) -> int:
         with locked(layout.lock), Progress() as progress:
             for line in plan.describe():
                 progress.line("plan", line)
-            deployment = Up(layout, plan, arguments.debian_mirror.rstrip("/"), progress, threading.Event()).run()
+            mirror = arguments.debian_mirror.rstrip("/")
+            deployment = Up(layout, plan, mirror, progress, threading.Event(), _ignore_interrupts).run()
     except LockedError as error:
         raise LocalError(
             f"another command works on deployment {layout.name!r} (process {error.holder}); wait for it, or end it "

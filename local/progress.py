@@ -5,6 +5,7 @@ Several sources (images built at once) write through one `Progress`; lines never
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import time
@@ -90,7 +91,7 @@ class Progress:
             words = "  |  ".join(
                 f"{source}: {title} {int(now - began)} s" for (source, title), began in self._running.items()
             )
-            self._stream.write(words[:120])
+            self._stream.write(words[: shutil.get_terminal_size().columns - 1])
             self._drawn = True
 
     def _erase(self) -> None:

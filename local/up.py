@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,13 +32,17 @@ _JOURNAL_LINES = 30
 
 @dataclass(frozen=True)
 class Up:
-    """One run of `up` for the deployment `layout`; its caller holds the deployment's lock."""
+    """One run of `up` for the deployment `layout`; its caller holds the deployment's lock.
+
+    `giving_up` is called before a failed or interrupted run cleans up.
+    """
 
     layout: Layout
     plan: Plan
     mirror: str
     progress: Progress
     cancel: threading.Event
+    giving_up: Callable[[], None] = lambda: None
 
     def run(self) -> Deployment:
         """Do it. Raises `LocalError`; whatever it raises, nothing that it started runs on and nothing is half made."""
@@ -61,6 +64,10 @@ class Up:
         try:
             self.layout.make_directories()
             self._make_images()
+        except BaseException:
+            self._give_up(None if current else cleanup)
+            raise
+        try:
             if current:
                 self.progress.line("deployment", "replacing the running machines")
                 cleanup.stop()
@@ -69,12 +76,19 @@ class Up:
             self._wait_healthy(deployment, HEALTH_TIMEOUT)
             deployment.trust_file()
         except BaseException:
-            self.cancel.set()
-            _finish_undisturbed()
-            self.progress.line("deployment", "not finished; stopping what was started")
-            cleanup.stop()
+            self._give_up(cleanup)
             raise
         return deployment
+
+    def _give_up(self, cleanup: Cleanup | None) -> None:
+        """End builds, and what runs by `cleanup` (None leaves it: it ran before us)."""
+        self.cancel.set()
+        self.giving_up()
+        if cleanup:
+            self.progress.line("deployment", "not finished; stopping what was started")
+            cleanup.stop()
+        else:
+            self.progress.line("deployment", "not finished; what ran before runs on")
 
     def _current(self) -> Deployment | None:
         """The deployment if it is there with all its machines running."""
@@ -192,7 +206,7 @@ class Up:
 
     def _evidence(self, deployment: Deployment) -> list[str]:
         """Journals' ends, kept in the logs, for the machines will be gone."""
-        lines = []
+        lines = [f"(where all units run: does a firewall of this host drop what comes in on {self.layout.bridge}?)"]
         for machine in deployment.machines.values():
             log = self.layout.logs / f"{machine.name}.journal.log"
             log.write_text(machine.journal(lines=2000), encoding="utf-8")
@@ -200,13 +214,6 @@ class Up:
             lines.append(f"machine {machine.name}: units that failed: {', '.join(failed) or 'none'}; journal: {log}")
             lines += [f"  | {line}" for line in machine.journal(lines=_JOURNAL_LINES).splitlines()]
         return lines
-
-
-def _finish_undisturbed() -> None:
-    """Let no second Ctrl-C interrupt the clean-up that the first one began."""
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
 
 
 def wait_healthy(deployment: Deployment, timeout: float) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "local.layout.Layout.__init__.__defaults__", ("default", tmp_path / "state", tmp_path / "cache")
     )
     monkeypatch.setattr("local.prerequisites.os.geteuid", lambda: 0)
+    monkeypatch.setattr("local.cli._SIGNALS", ())  # pytest keeps its own handlers
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
@@ -175,3 +177,20 @@ def test_it_runs_as_a_module() -> None:
         [sys.executable, "-m", "local", "--help"], capture_output=True, text=True, cwd=REPOSITORY, check=True
     )
     assert all(command in done.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_is_exit_code_130(number: signal.Signals, tmp_path: Path) -> None:
+    script = (
+        "import sys, time, local.cli as cli\n"
+        "def wait(_):\n    print('ready', flush=True)\n    time.sleep(60)\n"
+        "cli._status = wait\nsys.exit(cli.main(['status']))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.communicate(timeout=20)[1] == "interrupted\n"
+    assert process.returncode == 130

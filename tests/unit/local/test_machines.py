@@ -205,6 +205,7 @@ def test_after_a_build_nothing_but_image_and_logs_is_left(workshop: Workshop, im
         ("validate", BUILD.replace("grep -qx", "echo broken; ! grep -qx"), TEST),
         ("test", BUILD, TEST.replace("systemctl is-active word", "echo broken; systemctl is-active no-such")),
     ],
+    ids=["build", "validate", "test"],
 )
 def test_a_failed_phase_publishes_nothing(workshop: Workshop, phase: str, build: str, test: str) -> None:
     with pytest.raises(StepFailedError, match=f"of phase {phase} failed") as caught:
@@ -361,6 +362,22 @@ def test_a_name_that_is_not_ours_to_give_away_has_a_short_life(deployment: Deplo
     dns: NameServer = deployment.dns
     dns.set("other.secure-proxy.internal", IPv4Address("10.0.0.1"))
     assert dns.names()["other.secure-proxy.internal"] == IPv4Address("10.0.0.1")
+
+
+def test_a_machine_is_stopped_and_started_with_its_disk(deployment: Deployment) -> None:
+    second = deployment.launch(MOCKS)
+    try:
+        second.wait_booted()
+        second.run(["sh", "-c", "echo kept >/etc/kept; logger --id=1 before the end"], check=True)
+        identity = output(second, "cat /etc/machine-id")
+        second.stop()
+        assert second.state == "stopped"
+        assert "before the end" in second.journal(lines=500)
+        second.start()
+        second.wait_booted()
+        assert output(second, "cat /etc/machine-id /etc/kept").split() == [identity, "kept"]
+    finally:
+        deployment.terminate(second.name)
 
 
 # Ends: these come last, for they end the machine.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from local.build import ImageBuilder
+from local.cleanup import Cleanup
 from local.deployment import PROXY
 from local.errors import LocalError, UsageError
 from local.images import ImageStore
@@ -91,6 +92,22 @@ def test_images_of_the_same_version_are_used_again_and_it_is_said(
         scene.run()
     for image in plan.images:
         assert f"image {image.version} is there and is used again" in scene.output.getvalue()
+
+
+def test_a_failed_rebuild_leaves_what_runs(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise LocalError("the cause")
+
+    def stop(_: Cleanup) -> None:
+        pytest.fail("the running deployment was stopped")
+
+    monkeypatch.setattr(Up, "_current", lambda _: "running")
+    monkeypatch.setattr(Up, "_up_to_date", lambda *_: False)
+    monkeypatch.setattr(Up, "_make_images", fail)
+    monkeypatch.setattr(Cleanup, "stop", stop)
+    with pytest.raises(LocalError, match="the cause"):
+        scene.run(rebuild=True)
+    assert "what ran before runs on" in scene.output.getvalue()
 
 
 def test_the_first_failed_build_ends_the_other_and_is_the_error(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
