@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Print NGINX's connection counts as one CloudWatch embedded-metric record.
+"""Print NGINX's connection counts, and how long its certificate is valid, as one CloudWatch embedded-metric record.
 
 The record is one line of JSON on standard output; the unit appends it to the file that the CloudWatch agent ships, and
 CloudWatch makes metrics of it. Each metric exists twice: per instance, and without dimensions for the whole fleet.
@@ -13,10 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import socket
+import ssl
 import sys
 import time
 import urllib.request
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 NAMESPACE = "NGINX"
@@ -27,12 +29,72 @@ METRICS = {
     "connections_writing": "ConnectionsWriting",
     "connections_waiting": "ConnectionsWaiting",
 }
+CERTIFICATE_METRIC = "CertificateDaysLeft"
 TIMEOUT_SECONDS = 5
 MAX_STATUS_BYTES = 65536
 
 
+_UTC = timezone.utc  # noqa: UP017 - datetime.UTC is of Python 3.11
+# Tags of ASN.1, as DER writes them (ITU-T X.690).
+_SEQUENCE, _VERSION, _UTC_TIME, _GENERALIZED_TIME = 0x30, 0xA0, 0x17, 0x18
+
+
 class StatusError(Exception):
     """The status document is missing or is not what NGINX should say."""
+
+
+class CertificateError(Exception):
+    """The certificate cannot be had or read."""
+
+
+def certificate_days_left(port: int, *, now: datetime) -> int:
+    """Whole days, rounded down, until the certificate ends that clients of the TLS port on this machine are shown.
+
+    Negative when it has ended. It is looked at, not trusted: nothing is verified. Raises CertificateError.
+    """
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        plain = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS)
+        with plain, context.wrap_socket(plain) as connection:
+            der = connection.getpeercert(binary_form=True)
+    except OSError as error:
+        raise CertificateError(f"port {port}: {error}") from error
+    return (not_after(der or b"") - now).days
+
+
+def not_after(der: bytes) -> datetime:
+    """The end of a certificate's validity (RFC 5280, section 4.1). Raises CertificateError for what is none."""
+    try:
+        _, certificate, _ = _element(der)
+        _, fields, _ = _element(certificate)
+        tag, _, rest = _element(fields)
+        if tag == _VERSION:
+            _, _, rest = _element(rest)  # the serial number
+        for _ in ("signature", "issuer"):
+            _, _, rest = _element(rest)
+        tag, validity, _ = _element(rest)
+        if tag != _SEQUENCE:
+            raise ValueError(f"tag {tag:#x} where the validity should be")
+        _, _, rest = _element(validity)
+        tag, value, _ = _element(rest)
+        forms = {_UTC_TIME: "%y%m%d%H%M%SZ", _GENERALIZED_TIME: "%Y%m%d%H%M%SZ"}
+        return datetime.strptime(value.decode("ascii"), forms[tag]).replace(tzinfo=_UTC)
+    except (ValueError, LookupError) as error:
+        raise CertificateError(f"not an X.509 certificate: {error}") from error
+
+
+def _element(data: bytes) -> tuple[int, bytes, bytes]:
+    """The first element of DER data: its tag, its content, and what follows it."""
+    tag, length, start = data[0], data[1], 2
+    if length & 0x80:
+        start += length & 0x7F
+        length = int.from_bytes(data[2:start], "big")
+    end = start + length
+    if end > len(data):
+        raise ValueError("it ends too early")
+    return tag, data[start:end], data[end:]
 
 
 def fetch_status(url: str) -> dict[str, Any]:
@@ -75,9 +137,16 @@ def embedded_metrics(status: Mapping[str, Any], *, host: str, timestamp_ms: int)
     return record
 
 
+def add_certificate(record: dict[str, Any], days_left: int) -> None:
+    """Adds how many days the certificate is still valid."""
+    record["_aws"]["CloudWatchMetrics"][0]["Metrics"].append({"Name": CERTIFICATE_METRIC, "Unit": "Count"})
+    record[CERTIFICATE_METRIC] = days_left
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="nginx-metrics", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--url", required=True, help="address of NGINX's status document")
+    parser.add_argument("--tls-port", type=int, help="port of this machine whose certificate is looked at")
     arguments = parser.parse_args(argv)
     try:
         status = fetch_status(arguments.url)
@@ -85,6 +154,12 @@ def main(argv: list[str] | None = None) -> int:
     except StatusError as error:
         print(f"nginx-metrics: {error}", file=sys.stderr)
         return 1
+    if arguments.tls_port is not None:
+        try:
+            add_certificate(record, certificate_days_left(arguments.tls_port, now=datetime.now(_UTC)))
+        except CertificateError as error:
+            # The counts are right all the same.
+            print(f"nginx-metrics: {error}", file=sys.stderr)
     print(json.dumps(record, separators=(",", ":")))
     return 0
 
