@@ -65,6 +65,7 @@ class Options:
     json: bool
     lines: int
     line_bytes: int
+    allow_missing_close: bool
     linger: float
     token_file: Path | None
 
@@ -195,6 +196,11 @@ def _parser() -> argparse.ArgumentParser:
     e2e.add_argument(
         "--line-bytes", type=_count, default=64, metavar="N", help="bytes a line, its \\n included (default 64)"
     )
+    e2e.add_argument(
+        "--allow-missing-close",
+        action="store_true",
+        help="accept a connection that ends without an answer to the close frame: the websockify bridge sends none",
+    )
 
     add("configuration", "Fetch the OAuth configuration through the proxy, check it, print it.")
     add("token", "Obtain a token through the proxy and print it alone on stdout.")
@@ -239,6 +245,7 @@ def parse(argv: Sequence[str] | None) -> tuple[Options, Callable[[str], NoReturn
         json=given.json,
         lines=lines,
         line_bytes=line_bytes,
+        allow_missing_close=getattr(given, "allow_missing_close", False),
         linger=getattr(given, "linger", 1.0),
         token_file=getattr(given, "token_file", None),
     )

@@ -86,10 +86,14 @@ class EndToEnd:
         options = self._options
         async with open_session(options.target, self._tls, self._token.value, options.timeout) as session:
             self._token_accepted = True
-            summary = await echo(session, make_lines(options.lines, options.line_bytes), options.timeout)
-        return (
-            f"{summary.lines} lines = {summary.size} bytes back in {summary.frames} frames, byte for byte; close 1000"
-        )
+            summary = await echo(
+                session,
+                make_lines(options.lines, options.line_bytes),
+                options.timeout,
+                allow_missing_close=options.allow_missing_close,
+            )
+        ending = "close 1000" if summary.closed_cleanly else "ended without a close frame, which was allowed"
+        return f"{summary.lines} lines = {summary.size} bytes back in {summary.frames} frames, byte for byte; {ending}"
 
     async def _present_invalid_tokens(self) -> str:
         if self._token is None:

@@ -49,6 +49,8 @@ class Ending:
     reason: str
     client_closed_first: bool
     error: str | None
+    unanswered: bool = False
+    """Whether the connection ended, in time, without an answer to this client's close frame."""
 
     @property
     def clean(self) -> bool:
@@ -117,6 +119,12 @@ class Session:
                 reason=closed.rcvd.reason if closed.rcvd else "",
                 client_closed_first=closed.sent is not None and not closed.rcvd_then_sent,
                 error=None if complete else _why(closed),
+                unanswered=(
+                    closed.rcvd is None
+                    and closed.sent is not None
+                    and closed.sent.code == 1000
+                    and not isinstance(cause, TimeoutError)
+                ),
             )
 
     def start_close(self) -> None:

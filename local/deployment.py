@@ -119,6 +119,14 @@ class Deployment:
         """The machines of a role: `secure-proxy` or `mock-servers`."""
         return [machine for machine in self.machines.values() if machine.role == role]
 
+    @property
+    def bridge(self) -> str:
+        """Which bridge the proxy image was built for: `lua` or `websockify`."""
+        image = self.images.find(PROXY)
+        if image is None:
+            raise LocalError(f"there is no image {PROXY}")
+        return image.description.parameters["Bridge"]
+
     def listeners(self) -> dict[str, list[Listener]]:
         """What each load balancer listens to now that the machines are what they are."""
         ports = self.record.ports

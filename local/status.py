@@ -21,6 +21,7 @@ def status(deployment: Deployment) -> dict[str, Any]:
             "wss_port": record.ports.wss,
             "oauth_port": record.ports.oauth,
             "issuer": record.issuer,
+            "bridge": deployment.bridge,
             "ca_file": str(deployment.layout.ca_file),
         },
         "machines": [_machine(deployment, machine) for machine in deployment.machines.values()],

@@ -169,6 +169,28 @@ def test_a_close_that_is_not_clean_fails(
     assert "expected: a clean close with code 1000" in outcome.out
 
 
+def test_a_missing_close_passes_when_it_is_allowed_and_is_said(start_proxy: StartProxy, run_client: RunClient) -> None:
+    proxy = start_proxy(Behaviour(vanish_on_close=True))
+    outcome = run_client(proxy, "e2e", "--timeout", "1", "--allow-missing-close")
+    assert outcome.code == 0, outcome.out
+    assert "ended without a close frame, which was allowed" in outcome.out
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        Behaviour(close_answer=b"\x03\xf3"),
+        Behaviour(linger_after_close=True),
+        Behaviour(close_after=(640, 1000, "")),
+    ],
+)
+def test_allowing_a_missing_close_allows_nothing_else(
+    start_proxy: StartProxy, run_client: RunClient, behaviour: Behaviour
+) -> None:
+    outcome = run_client(start_proxy(behaviour), "e2e", "--timeout", "1", "--allow-missing-close")
+    assert outcome.code == 1, outcome.out
+
+
 # Scenario 4: invalid token
 
 
