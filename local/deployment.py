@@ -120,12 +120,10 @@ class Deployment:
         return [machine for machine in self.machines.values() if machine.role == role]
 
     @property
-    def bridge(self) -> str:
-        """Which bridge the proxy image was built for: `lua` or `websockify`."""
+    def bridge(self) -> str | None:
+        """Which bridge the proxy image was built for, `lua` or `websockify`; None while there is no image."""
         image = self.images.find(PROXY)
-        if image is None:
-            raise LocalError(f"there is no image {PROXY}")
-        return image.description.parameters["Bridge"]
+        return image.description.parameters["Bridge"] if image else None
 
     def listeners(self) -> dict[str, list[Listener]]:
         """What each load balancer listens to now that the machines are what they are."""

@@ -90,6 +90,7 @@ def test_the_status_has_the_keys_of_the_contract(deployment: Deployment) -> None
         "wss_port": 10000,
         "oauth_port": 11080,
         "issuer": RECORD.issuer,
+        "bridge": None,
         "ca_file": str(deployment.layout.ca_file),
     }
     machine = state["machines"][1]
