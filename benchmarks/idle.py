@@ -85,14 +85,18 @@ class _Holder:
         self.open = 0
         for _ in range(count):
             client = WireClient(proxy, timeout=60).open()
-            self._selector.register(client.socket, selectors.EVENT_READ, client)
+            self._selector.register(client.socket.plain, selectors.EVENT_READ, client)
             self.open += 1
+            self.serve(time.monotonic())  # opening many takes longer than the first may be silent
 
     def serve(self, until: float) -> None:
         """Answer what comes until a moment (time.monotonic()), or until no session is left."""
-        while self.open and (left := until - time.monotonic()) > 0:
-            for key, _ in self._selector.select(min(left, 0.5)):
+        while self.open:
+            left = until - time.monotonic()
+            for key, _ in self._selector.select(max(0.0, min(left, 0.5))):
                 self._answer(key.data)
+            if left <= 0:
+                return
 
     def _answer(self, client: WireClient) -> None:
         try:
@@ -112,7 +116,7 @@ class _Holder:
 
     def _drop(self, client: WireClient, code: int | None) -> None:
         self.closed.append((time.monotonic(), code))
-        self._selector.unregister(client.socket)
+        self._selector.unregister(client.socket.plain)
         client.socket.close()
         self.open -= 1
 

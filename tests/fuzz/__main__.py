@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from tests.fuzz import corpus
 from tests.fuzz.comparison import compare
 from tests.fuzz.decoder_process import DecoderProcess
+from tests.fuzz.outcome import Kind
 from tests.fuzz.sequences import sequence
 from tests.proxy.nginx_harness import resident
 
@@ -41,7 +42,8 @@ def run(first: int, count: int) -> Result:
             if why:
                 path = corpus.save(chunks, f"seed {seed}: {why}")
                 result.failures.append(f"seed {seed}: {why} ({path.name})")
-            result.outcomes[f"{outcome.kind.name} {outcome.code}"] += 1
+            refusal = f" {outcome.code}" if outcome.kind is Kind.FAILED else ""
+            result.outcomes[outcome.kind.name + refusal] += 1
             result.data_bytes += len(outcome.data)
         result.growth = resident(ours.pid) - start
     return result

@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import struct
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,6 +82,76 @@ class Response:
     headers: Mapping[str, str]
 
 
+class TlsStream:
+    """A TLS connection that one thread may read while another writes.
+
+    OpenSSL's connection objects must not be used by two threads at once, and Python's SSLSocket lets it happen. Here
+    the object works on memory, guarded by a lock, and the socket is read and written outside it.
+    """
+
+    def __init__(self, plain: socket.socket, context: ssl.SSLContext, host: str) -> None:
+        self.plain = plain
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._lock, self._sending = threading.Lock(), threading.Lock()
+        while True:
+            try:
+                self._tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._fill()
+        self._flush()
+
+    def _flush(self) -> None:
+        with self._sending:
+            with self._lock:
+                data = self._outgoing.read()
+            if data:
+                self.plain.sendall(data)
+
+    def _fill(self) -> None:
+        data = self.plain.recv(262144)
+        with self._lock:
+            if data:
+                self._incoming.write(data)
+            else:
+                self._incoming.write_eof()
+
+    def sendall(self, data: bytes | memoryview) -> None:
+        """Send all of `data`."""
+        view = memoryview(data)
+        for at in range(0, len(view), 1 << 20):
+            with self._lock:
+                self._tls.write(view[at : at + (1 << 20)])
+            self._flush()
+
+    def recv(self, size: int) -> bytes:
+        """The next bytes; none if the peer has ended the TLS session in order. Raises ssl.SSLError if it has not."""
+        while True:
+            try:
+                with self._lock:
+                    return self._tls.read(size)
+            except ssl.SSLZeroReturnError:
+                return b""
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._fill()
+
+    def pending(self) -> int:
+        """Bytes that recv() would return without waiting, as far as is known."""
+        with self._lock:
+            return self._tls.pending() + self._incoming.pending
+
+    def fileno(self) -> int:
+        """The socket's file descriptor."""
+        return self.plain.fileno()
+
+    def close(self) -> None:
+        """Close the TCP connection, without further words."""
+        self.plain.close()
+
+
 class WireClient:
     """One connection to the proxy. Reading methods raise TimeoutError after the socket's timeout."""
 
@@ -91,7 +162,7 @@ class WireClient:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         plain.connect((proxy.host, proxy.wss_port))
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket: ssl.SSLSocket = proxy.tls_context().wrap_socket(plain, server_hostname=proxy.host)
+        self.socket = TlsStream(plain, proxy.tls_context(), proxy.host)
         self._token = proxy.token()
         self._host = f"{proxy.host}:{proxy.wss_port}"
         self._buffer = bytearray()
@@ -141,7 +212,7 @@ class WireClient:
         assert response.status == 101, response
         return self
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | memoryview) -> None:
         """Send bytes as they are."""
         self.socket.sendall(data)
 
@@ -210,10 +281,8 @@ class WireClient:
 
     def abort(self) -> None:
         """Reset the TCP connection."""
-        plain = socket.socket(fileno=os.dup(self.socket.fileno()))
-        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
-        plain.close()
 
     def __enter__(self) -> Self:
         return self
