@@ -15,7 +15,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 # Left behind by running or looking at the files. Whoever packs a component must leave the same out.
-IGNORED_PATTERNS = ("__pycache__", "*.pyc", ".DS_Store", "*.swp", "*~")
+IGNORED_PATTERNS = ("__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", "*.pyc", ".DS_Store", "*.swp", "*~")
 
 _VERSIONS = 2**30  # Image Builder's numbers go to 2**30 - 1
 
