@@ -20,6 +20,7 @@ from tests.proxy.bridge.autobahn_exclusions import EXCLUSIONS, STREAMED
 from tests.proxy.nginx_harness import Proxy
 
 PARALLEL = 16  # many cases just wait for a second
+REPEATS = 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Verdict:
     def strict(self) -> bool:
         """Exactly what the case requires; or the case only informs, because the RFC leaves the matter open."""
         return (self.behavior, self.close) in {("OK", "OK"), ("INFORMATIONAL", "INFORMATIONAL")}
+
+    @property
+    def late(self) -> bool:
+        """It behaved, but the connection ended later than the set's clock allows."""
+        return self.behavior in ("OK", "INFORMATIONAL") and self.close == "FAILED BY CLIENT"
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -130,7 +136,21 @@ def _subclasses(cls: Any) -> list[Any]:
 
 
 async def run(proxy: Proxy, include: Sequence[str], exclude: Sequence[str]) -> dict[str, Verdict]:
-    """Run cases by id or `*` glob; the verdict of each."""
+    """Run cases by id or `*` glob; the verdict of each.
+
+    The set also times how soon the server ends TCP after the close handshake. On a machine with other work a case can
+    miss that although it behaved; such a case, and no other, is run again, alone.
+    """
+    verdicts = await _run(proxy, include, exclude)
+    for _ in range(REPEATS):
+        late = [verdict.case for verdict in verdicts.values() if verdict.late]
+        if not late:
+            break
+        verdicts |= await _run(proxy, late, [])
+    return verdicts
+
+
+async def _run(proxy: Proxy, include: Sequence[str], exclude: Sequence[str]) -> dict[str, Verdict]:
     async with relay(proxy) as address:
         try:
             results = await kosoku.run_fuzzingclient(address, list(include), list(exclude), concurrency=PARALLEL)
