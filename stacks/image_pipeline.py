@@ -162,6 +162,7 @@ class ImagePipeline(Construct):
                 pipeline_execution_start_condition="EXPRESSION_MATCH_ONLY",
             ),
             status="ENABLED",
+            image_tags=self._tags,
             tags=self._tags,
         )
         pipeline.add_property_override(

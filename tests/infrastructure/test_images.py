@@ -206,7 +206,10 @@ def test_old_images_go_but_not_those_that_were_launched_lately(
     assert detail["Action"] == {"Type": "DELETE", "IncludeResources": {"Amis": True, "Snapshots": True}}
     assert detail["Filter"] == {"Type": "COUNT", "Value": 5}
     launched_within = detail["ExclusionRules"]["Amis"]["LastLaunched"]
-    assert policy["ResourceSelection"]["TagMap"]["secure-proxy:image"] == name
+    selected = policy["ResourceSelection"]["TagMap"]
+    assert selected["secure-proxy:image"] == name
+    _, pipeline = template.one("AWS::ImageBuilder::ImagePipeline", path)
+    assert selected.items() <= pipeline["ImageTags"].items()
     # What runs is launched again before the exclusion ends.
     for group in template.of_type("AWS::AutoScaling::AutoScalingGroup").values():
         assert group["Properties"]["MaxInstanceLifetime"] < launched_within["Value"] * 7 * 86400
