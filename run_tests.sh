@@ -62,8 +62,8 @@ main() {
   ensure_virtualenv
   has_apt && ensure_debian_packages "${LINT_PACKAGES[@]}"
   lint
+  ensure_cdk_cli
   [[ ${lint_only} == true ]] && exit 0
-  command -v npm >/dev/null || ensure_debian_packages nodejs npm
   if [[ ${EUID} -eq 0 ]]; then
     ensure_local_target
   fi

@@ -99,6 +99,20 @@ ensure_virtualenv() {
     "${EXIT_NOT_STARTED}"
 }
 
+# Makes node_modules hold the CDK CLI that package-lock.json pins, and puts `cdk` into the virtualenv.
+ensure_cdk_cli() {
+  local wanted stamp="${PROJECT_DIR}/node_modules/.package-lock.sha256"
+  command -v npm >/dev/null || ensure_debian_packages nodejs npm
+  wanted="$(sha256sum "${PROJECT_DIR}/package-lock.json" | cut -d' ' -f1)"
+  if [[ ! -f ${stamp} || "$(<"${stamp}")" != "${wanted}" ]]; then
+    step "Installing the CDK CLI into node_modules"
+    (cd "${PROJECT_DIR}" && quietly npm ci --no-audit --no-fund) ||
+      die "npm could not install the CDK CLI; see above. Is the npm registry reachable?" "${EXIT_NOT_STARTED}"
+    printf '%s\n' "${wanted}" >"${stamp}"
+  fi
+  ln -sfn ../../node_modules/.bin/cdk "${VENV_DIR}/bin/cdk"
+}
+
 # What `--local` needs beyond Python; `python -m local` knows the packages.
 ensure_local_target() {
   [[ "$(uname -s)" == Linux ]] || die "--local needs Linux; this is $(uname -s)" "${EXIT_NOT_STARTED}"
