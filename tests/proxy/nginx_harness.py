@@ -83,6 +83,7 @@ class ProxyOptions:
     worker_connections: int = 2048
     extra_http: str = ""  # configuration for the http block; @base@ is the directory of certificate.pem and key.pem
     extra_main: str = ""  # the same for the main block
+    worker_lua: str = ""  # Lua code that each worker runs before it loads the bridge
     location: str | None = None  # what serves sessions, in place of the bridge
     error_log_level: str = "notice"
 
@@ -109,10 +110,12 @@ http {{
     uwsgi_temp_path {base}/uwsgi;
     scgi_temp_path {base}/scgi;
     lua_shared_dict closed 1m;
-    init_worker_by_lua_block {{ require("secure_proxy.bridge").start_worker() }}
+    init_worker_by_lua_block {{
+        {options.worker_lua}
+        require("secure_proxy.bridge").start_worker()
+    }}
     ssl_certificate {base}/certificate.pem;
     ssl_certificate_key {base}/key.pem;
-    ssl_protocols TLSv1.2 TLSv1.3;
     {extra_http}
     server {{
         listen 127.0.0.1:{port} ssl;

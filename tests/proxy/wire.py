@@ -143,6 +143,10 @@ class TlsStream:
         with self._lock:
             return self._tls.pending() + self._incoming.pending
 
+    def version(self) -> str | None:
+        """The protocol's version."""
+        return self._tls.version()
+
     def fileno(self) -> int:
         """The socket's file descriptor."""
         return self.plain.fileno()

@@ -199,6 +199,21 @@ def test_a_backend_that_closes_with_data_unread_is_not_called_a_normal_end(make_
         assert proxy.closed_session().code == 1011
 
 
+def test_bytes_for_a_backend_that_has_gone_are_noted_in_the_log(make_proxy: ProxyMaker) -> None:
+    with make_proxy() as proxy:
+        proxy.backend.behaviour = None
+        with WireClient(proxy).open() as client:
+            proxy.backend.accept().close()
+            close = client.receive_close()
+            for _ in range(4):  # the first is taken by the kernel, whose answer is a reset
+                client.send_frame(BINARY, b"too late")
+                time.sleep(0.05)
+            client.send_frame(CLOSE, close.payload)
+            client.assert_ended()
+        assert proxy.closed_session().bytes_up == 8
+        assert "24 bytes from the client were not delivered" in proxy.log()
+
+
 def test_a_backend_that_does_not_read_is_closed_1011_after_the_send_timeout(make_proxy: ProxyMaker) -> None:
     with make_proxy(send_timeout_ms=700) as proxy:
         proxy.backend.behaviour = None
@@ -296,6 +311,34 @@ def test_a_client_that_stalls_before_its_request_is_complete_is_dropped(make_pro
 def test_a_header_beyond_the_limit_is_answered_4xx(proxy: Proxy) -> None:
     with WireClient(proxy) as client:
         assert client.handshake({"X-Large": "x" * 60000}).status in (400, 414, 431)
+
+
+FAILING_DECODER = """
+    local decoder = require("secure_proxy.ws.decoder")
+    local decode = decoder.decode
+    function decoder.decode(...)
+        local event, position, filled = decode(...)
+        if event == decoder.PONG then
+            error("made to fail")
+        end
+        return event, position, filled
+    end
+"""
+
+
+def test_an_error_of_our_own_ends_the_session_and_no_other(make_proxy: ProxyMaker) -> None:
+    with make_proxy(worker_lua=FAILING_DECODER, limits={"sessions_per_worker": 2}) as proxy:
+        with WireClient(proxy).open() as other:
+            for _ in range(3):
+                with WireClient(proxy).open() as client:
+                    client.send_frame(PONG)
+                    close = client.receive_close()
+                    assert (close.code, close.payload[2:]) == (1011, b"internal error")
+                    client.assert_ended()
+                proxy.closed_session()
+            other.send_frame(BINARY, b"still here")
+            assert other.receive_bytes(10) == b"still here"
+        assert "made to fail" in proxy.log()
 
 
 FAULTS: dict[str, Callable[[Proxy, Backend], None]] = {}

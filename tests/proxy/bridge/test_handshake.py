@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -143,10 +143,17 @@ def test_a_refusal_reaches_no_backend(proxy: Proxy) -> None:
     assert proxy.backend.accepted == before
 
 
-@pytest.mark.parametrize("size", [1, 1500, 3900, 4096, 6000, 8192, 15000])
-def test_frames_sent_with_the_request_are_not_lost_or_reordered(proxy: Proxy, size: int) -> None:
+@pytest.fixture(scope="module")
+def roomy(make_proxy: ProxyMaker) -> Iterator[Proxy]:
+    """A proxy whose header buffer holds more of what follows the header than a cosocket reads at a time."""
+    with make_proxy(extra_http="client_header_buffer_size 16k;") as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("size", [1, 1500, 3900, 4082, 4096, 6000, 8178, 8192, 15000])
+def test_frames_sent_with_the_request_are_not_lost_or_reordered(roomy: Proxy, size: int) -> None:
     early, late = bytes(range(256)) * 64, b"late" * 20000
-    with WireClient(proxy) as client:
+    with WireClient(roomy) as client:
         response = client.handshake(early=frame(BINARY, early[:size]) + frame(BINARY, late))
         assert response.status == 101
         client.send_frame(BINARY, late[::-1])
@@ -184,11 +191,30 @@ def test_a_full_worker_answers_503(make_proxy: ProxyMaker) -> None:
         assert shake(proxy).status == 101
 
 
+def test_a_backend_that_refuses_takes_no_place_from_other_sessions(make_proxy: ProxyMaker) -> None:
+    with make_proxy(limits={"sessions_per_worker": 1}, backend_port=free_port()) as proxy:
+        assert [shake(proxy).status for _ in range(4)] == [502] * 4
+
+
+def test_handshakes_at_the_same_time_do_not_exceed_the_limit(make_proxy: ProxyMaker) -> None:
+    with (
+        full_listener() as port,
+        make_proxy(backend_port=port, connect_timeout_ms=1500, limits={"sessions_per_worker": 3}) as proxy,
+    ):
+        clients = [WireClient(proxy) for _ in range(8)]
+        for client in clients:
+            client.send(client.request())
+        statuses = [client.response().status for client in clients]
+        for client in clients:
+            client.socket.close()
+        assert sorted(statuses) == [503] * 5 + [504] * 3
+
+
 ORIGINS = {"allowed_origins": ["https://app.example.com", "https://other.example:8443"]}
 
 
 @pytest.fixture(scope="module")
-def guarded(make_proxy: ProxyMaker) -> object:
+def guarded(make_proxy: ProxyMaker) -> Iterator[Proxy]:
     with make_proxy(limits=ORIGINS) as proxy:
         yield proxy
 

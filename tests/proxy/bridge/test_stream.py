@@ -7,6 +7,7 @@ import os
 import random
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -118,12 +119,21 @@ def test_the_longest_frame_with_every_key_byte_zero_is_passed_through(proxy: Pro
         assert client.receive_bytes(len(data)) == data
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_random_data_both_ways_at_once_arrive_unchanged(make_proxy: ProxyMaker, seed: int) -> None:
+COSOCKETS_ONLY = """
+    local direct = require("secure_proxy.ws.direct")
+    direct.client = function() end
+    direct.descriptor = function() end
+"""
+
+
+@pytest.mark.parametrize(
+    ("seed", "worker_lua"), [(1, ""), (2, ""), (3, COSOCKETS_ONLY)], ids=["1", "2", "cosockets only"]
+)
+def test_random_data_both_ways_at_once_arrive_unchanged(make_proxy: ProxyMaker, seed: int, worker_lua: str) -> None:
     total = 64 << 20
     source = random.Random(seed)  # noqa: S311
     down = source.randbytes(1 << 20)
-    with make_proxy() as proxy:
+    with make_proxy(worker_lua=worker_lua) as proxy:
         proxy.backend.behaviour = None
         with WireClient(proxy, timeout=60).open() as client, proxy.backend.accept(60) as backend:
             sent, received = hashlib.sha256(), hashlib.sha256()
@@ -201,6 +211,16 @@ def test_what_gathers_for_a_slow_client_comes_in_larger_bounded_messages(make_pr
             assert 60_000 < max(sizes) <= 65_536
 
 
+def test_bulk_data_pass_unchanged_over_tls_1_2(make_proxy: ProxyMaker) -> None:
+    data = os.urandom(8 << 20)
+    with make_proxy(extra_http="ssl_protocols TLSv1.2;") as proxy, WireClient(proxy).open() as client:
+        assert client.socket.version() == "TLSv1.2"
+        sender = threading.Thread(target=client.send_frame, args=(BINARY, data))
+        sender.start()
+        assert client.receive_bytes(len(data)) == data
+        sender.join()
+
+
 def test_two_sessions_at_once_do_not_mix(proxy: Proxy) -> None:
     assert proxy.backend.behaviour is echo
     first_data, second_data = os.urandom(3 << 20), os.urandom(3 << 20)
@@ -217,3 +237,29 @@ def test_two_sessions_at_once_do_not_mix(proxy: Proxy) -> None:
         assert second.receive_bytes(len(second_data)) == second_data
         reader.join()
         assert results[1] == first_data
+
+
+def send_pings(client: WireClient) -> None:
+    """Send pings until the connection is gone."""
+    with suppress(OSError):
+        client.send(frame(PING, b"p" * 125) * 100_000)
+
+
+def test_data_that_wait_for_a_pong_to_leave_are_not_touched_by_other_sessions(make_proxy: ProxyMaker) -> None:
+    """All sessions of a worker share their buffers; what has to wait must have been taken out."""
+    with make_proxy(send_timeout_ms=20000) as proxy:
+        proxy.backend.behaviour = None
+        with WireClient(proxy, receive_buffer=8192).open() as slow, proxy.backend.accept() as slow_backend:
+            pings = threading.Thread(target=send_pings, args=(slow,))
+            pings.start()
+            time.sleep(1)  # the pongs fill everything between, and one is stuck
+            slow_backend.sendall(b"mine" * 250)
+            time.sleep(0.2)
+            with WireClient(proxy).open() as other, proxy.backend.accept() as other_backend:
+                other_backend.sendall(b"not yours" * 5000)
+                other.receive_bytes(45_000)
+            while (received := slow.receive_frame()).opcode == PONG:
+                pass
+            assert received.payload == b"mine" * 250
+            slow.abort()
+            pings.join()

@@ -4,6 +4,7 @@
 -- before the upgrade is accepted, so that a backend that is not there is an HTTP error, which every client understands.
 
 local semaphore = require("ngx.semaphore")
+local close_codes = require("secure_proxy.ws.close_codes")
 local drain = require("secure_proxy.drain")
 local handshake = require("secure_proxy.ws.handshake")
 local refusals = require("secure_proxy.refusal")
@@ -39,15 +40,6 @@ local function connect(options)
     return ok and backend, err
 end
 
--- The session's own semaphore, or an error that ends the handshake.
-local function admit(options)
-    local limit = options.limits and options.limits.sessions_per_worker or 0
-    if limit > 0 and drain.count() >= limit then
-        return nil, "too many sessions"
-    end
-    return semaphore.new(0)
-end
-
 local function finish(session, options, orderly)
     drain.leave(session)
     if session.bytes_lost > 0 then
@@ -58,6 +50,20 @@ local function finish(session, options, orderly)
     end
     -- OK lingers: the close frame must not be overtaken by a reset for bytes that the client was still sending.
     return ngx.exit(orderly and ngx.OK or 444)
+end
+
+-- Serve a session that has begun, to its end.
+local function serve(session, agreed, options)
+    if options.on_open then
+        options.on_open(session)
+    end
+    local sent, err = session.client:send(handshake.accept(agreed, options.response_headers))
+    if not sent then
+        session.code, session.reason = close_codes.ABNORMAL, "client connection lost: " .. err
+        session.backend:close()
+        return false
+    end
+    return session_module.run(session)
 end
 
 --- Called once in each worker (init_worker).
@@ -83,12 +89,12 @@ function _M.run(options)
     if not agreed then
         return refuse(refusal.status, refusal.reason, refusal.headers)
     end
-    local wake, full = admit(options)
-    if not wake then
-        return refuse(503, full, { ["Retry-After"] = "5" })
+    if not drain.admit(options.limits and options.limits.sessions_per_worker or 0) then
+        return refuse(503, "too many sessions", { ["Retry-After"] = "5" })
     end
     local backend, unreachable = connect(options)
     if not backend then
+        drain.release()
         ngx.log(ngx.ERR, "backend ", options.backend_host, ":", options.backend_port, ": ", unreachable)
         if unreachable == "timeout" then
             return refuse(504, "the application did not answer in time")
@@ -96,26 +102,22 @@ function _M.run(options)
         return refuse(502, "the application cannot be reached")
     end
 
-    ngx.status = 101 -- for the access log: the raw socket bypasses NGINX's own response
+    ngx.status = ngx.HTTP_SWITCHING_PROTOCOLS -- for the access log: the raw socket bypasses NGINX's own response
     local client, err = ngx.req.socket(true)
     if not client then
+        drain.release()
         backend:close()
         ngx.log(ngx.ERR, "no raw request socket: ", err)
-        return ngx.exit(500)
+        return ngx.exit(444)
     end
-    local session = session_module.new(options, client, backend, wake)
+    local session = session_module.new(options, client, backend, semaphore.new(0))
     drain.enter(session)
-    if options.on_open then
-        options.on_open(session)
+    local ok, orderly = pcall(serve, session, agreed, options)
+    if not ok then
+        ngx.log(ngx.ERR, "the session failed: ", orderly)
+        session.code, session.reason = session.code or close_codes.INTERNAL_ERROR, session.reason or "internal error"
     end
-    local sent
-    sent, err = client:send(handshake.accept(agreed, options.response_headers))
-    if not sent then
-        session.code, session.reason = 1006, "client connection lost: " .. err
-        backend:close()
-        return finish(session, options, false)
-    end
-    return finish(session, options, session_module.run(session))
+    return finish(session, options, ok and orderly)
 end
 
 return _M

@@ -48,17 +48,27 @@ function _M.start()
     end
 end
 
---- Number of sessions in this worker.
-function _M.count()
-    return count
+--- Take a place for a session that is about to begin; leave() or release() gives it back.
+-- @param limit how many the worker may have, 0 for any number
+-- @return false if it has as many
+function _M.admit(limit)
+    if limit > 0 and count >= limit then
+        return false
+    end
+    count = count + 1
+    return true
 end
 
---- Enter a session: a table with `wake` (semaphore) and `limits.drain_timeout_ms`. On drain its `leaves_at` is set, in
--- ngx.now() seconds, and `wake` posted.
+--- Give back the place of a session that did not begin.
+function _M.release()
+    count = count - 1
+end
+
+--- Enter a session that has begun: a table with `wake` (semaphore) and `limits.drain_timeout_ms`. On drain its
+-- `leaves_at` is set, in ngx.now() seconds, and `wake` posted.
 function _M.enter(session)
     _M.start()
     sessions[session] = true
-    count = count + 1
     if leaving then
         schedule(session)
     end

@@ -76,7 +76,7 @@ local function deliver_all(session, chunk)
     return true
 end
 
---- Thread: pump until the backend has ended, failed, or the client takes no more.
+--- Pump until the backend has ended, failed, or the client takes no more.
 function _M.run(session)
     local backend = session.backend
     local more
@@ -95,8 +95,6 @@ function _M.run(session)
             verdict.pass(session, close_codes.NORMAL, "backend ended", CLOSE_SECONDS)
         end
     until not more
-    session.down_done = true
-    session.wake:post(1)
 end
 
 return _M

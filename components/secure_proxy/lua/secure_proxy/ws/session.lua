@@ -38,6 +38,17 @@ local function is_expired(session, time)
     return session.expires_at <= time
 end
 
+-- Thread: run one of the pumps. The controller must learn of its end whatever ends it.
+local function pump(run, session, done)
+    local ok, err = pcall(run, session)
+    if not ok then
+        ngx.log(ngx.ERR, "a pump failed: ", err)
+        verdict.pass(session, close_codes.INTERNAL_ERROR, "internal error", 0)
+    end
+    session[done] = true
+    session.wake:post(1)
+end
+
 local function await_verdict(session)
     while not session.code do
         local time = now()
@@ -130,8 +141,8 @@ end
 -- `bytes_lost` and `duration` (seconds) tell what it was.
 -- @return true if the client's connection can be closed in an orderly way, false if it is to be dropped
 function _M.run(session)
-    local up = ngx.thread.spawn(uplink.run, session)
-    local down = ngx.thread.spawn(downlink.run, session)
+    local up = ngx.thread.spawn(pump, uplink.run, session, "up_done")
+    local down = ngx.thread.spawn(pump, downlink.run, session, "down_done")
     await_verdict(session)
     if not session.client_lost then
         say_goodbye(session)

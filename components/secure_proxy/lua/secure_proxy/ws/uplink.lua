@@ -164,7 +164,7 @@ local function consume_all(session, chunk)
     return true
 end
 
---- Thread: pump until the client has closed, failed or gone.
+--- Pump until the client has closed, failed or gone.
 -- The client must show life: bytes of any kind within the read timeout. Half of it without any brings our ping.
 function _M.run(session)
     local client = session.client
@@ -187,8 +187,6 @@ function _M.run(session)
             more = true
         end
     until not more
-    session.up_done = true
-    session.wake:post(1)
 end
 
 return _M
