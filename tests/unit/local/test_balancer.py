@@ -69,8 +69,9 @@ def test_privileges_are_dropped_where_there_is_an_account() -> None:
 class Server:
     """A TCP server that answers a byte with its letter, and HTTP health on another port."""
 
-    def __init__(self, letter: bytes) -> None:
+    def __init__(self, letter: bytes, address: IPv4Address = LOOPBACK, health_port: int = 0) -> None:
         self.letter = letter
+        self.address = address
         self.port = free_port()
         self.status = 200
         self._socket: socket.socket | None = None
@@ -85,12 +86,12 @@ class Server:
 
             def log_message(self, format: str, *args: object) -> None: ...
 
-        self._http = HTTPServer(("127.0.0.1", 0), Health)
+        self._http = HTTPServer((str(address), health_port), Health)
         self.health_port = self._http.server_port
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
 
     def start(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", self.port))
+        self._socket = socket.create_server((str(self.address), self.port))
         threading.Thread(target=self._serve, args=(self._socket,), daemon=True).start()
 
     def stop(self) -> None:
@@ -146,8 +147,7 @@ class Scene:
         self.port = free_port()
 
     def apply(self, *servers: Server) -> None:
-        # Each server has a health port of its own here, so one listener takes the first's.
-        targets = tuple(BalancerTarget(server.letter.decode(), LOOPBACK, server.port) for server in servers)
+        targets = tuple(BalancerTarget(server.letter.decode(), server.address, server.port) for server in servers)
         self.balancer.apply([Listener(self.port, targets, HealthCheck(servers[0].health_port, "/readyz"))])
 
     def health(self) -> dict[str, bool]:
@@ -183,6 +183,19 @@ def test_an_unhealthy_target_is_reported_with_its_status(scene: Scene) -> None:
     assert soon(lambda: scene.health() == {"a": False})
     [entry] = scene.balancer.health()
     assert "503" in entry.reason
+
+
+@needs_haproxy
+def test_a_target_that_is_not_healthy_gets_nothing_while_another_is(scene: Scene) -> None:
+    healthy = Server(b"a")
+    other = Server(b"b", IPv4Address("127.0.0.2"), healthy.health_port)
+    other.status = 503
+    scene.apply(healthy, other)
+    assert soon(lambda: scene.health() == {"a": True, "b": False})
+    assert {ask(scene.port) for _ in range(6)} == {b"a"}
+    other.status = 200
+    assert soon(lambda: scene.health() == {"a": True, "b": True})
+    assert {ask(scene.port) for _ in range(6)} == {b"a", b"b"}
 
 
 @needs_haproxy

@@ -16,7 +16,7 @@ import pytest
 from local.base_root import BaseRoot
 from local.errors import LocalError
 from local.layout import REPOSITORY
-from local.processes import wait_until
+from local.processes import identify, wait_until
 from local.progress import Progress
 from local.targets import CancelledError
 
@@ -77,7 +77,7 @@ def test_a_failure_leaves_nothing_and_says_why(workplace: Workplace) -> None:
 
 
 def test_cancelling_ends_the_tool_and_leaves_nothing(workplace: Workplace) -> None:
-    workplace.script('mkdir "$target"; sleep 60 & wait')
+    workplace.script('mkdir "$target"; sleep 60 & echo $!; wait')
     cancel = threading.Event()
     threading.Timer(0.5, cancel.set).start()
     began = time.monotonic()
@@ -85,10 +85,13 @@ def test_cancelling_ends_the_tool_and_leaves_nothing(workplace: Workplace) -> No
         workplace.ensure(cancel=cancel)
     assert time.monotonic() - began < 5
     assert workplace.left() == []
+    assert wait_until(lambda: identify(int(workplace.log.read_text())) is None, 5)
 
 
 def test_what_a_killed_run_left_is_removed_with_its_processes(workplace: Workplace) -> None:
-    workplace.script('trap "" TERM; mkdir "$target"; while :; do date >"$target/$RANDOM"; sleep 0.01; done')
+    workplace.script(
+        'trap "" TERM; mkdir "$target"; while :; do mkdir -p "$target"; date >"$target/$RANDOM"; sleep 0.01; done'
+    )
     run = (
         "import io, sys, threading; from pathlib import Path; from local.base_root import BaseRoot; "
         "from local.progress import Progress; "

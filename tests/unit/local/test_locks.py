@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,23 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
         process.kill()
     with locked(tmp_path / "lock"):
         assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_whoever_waits_for_a_file_that_its_holder_removes_takes_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    held: list[bool] = []
+
+    def wait() -> None:
+        with locked(path, wait=True):
+            held.append(path.exists())
+
+    with locked(path):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        time.sleep(0.3)
+        path.unlink()
+    thread.join(10)
+    assert held == [True]
 
 
 def test_a_lock_that_was_removed_with_its_file_is_taken_anew(tmp_path: Path) -> None:
