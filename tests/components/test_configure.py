@@ -6,13 +6,14 @@ import importlib
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.shipped_programs import put_on_path
 
 COMPONENT = Path(__file__).parents[2] / "components" / "secure_proxy"
 PROGRAM_DIRECTORY = COMPONENT / "rootfs/usr/libexec/secure-proxy"
@@ -56,8 +57,7 @@ POLICY: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def program_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(PROGRAM_DIRECTORY))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    put_on_path(monkeypatch, PROGRAM_DIRECTORY)
 
 
 def module(name: str) -> ModuleType:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.components.component_support import COMPONENT, PARAMETERS, ROOTFS
+from tests.shipped_programs import put_on_path
 
 PROGRAM_DIRECTORY = ROOTFS / "usr/libexec/secure-proxy"
 VARIANTS = [("distribution", "lua", "external"), ("source", "lua", "openidc"), ("source", "websockify", "openidc")]
@@ -42,8 +43,7 @@ def render(directory: Path, build: str, bridge: str, provider: str) -> Path:
 
 @pytest.fixture(autouse=True)
 def program_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(PROGRAM_DIRECTORY))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    put_on_path(monkeypatch, PROGRAM_DIRECTORY)
 
 
 def lint(configuration: Path) -> list[dict[str, Any]]:

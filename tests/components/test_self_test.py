@@ -9,7 +9,6 @@ import json
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.components.component_support import COMPONENT, load_program
+from tests.shipped_programs import put_on_path
 
 SELF_TEST = COMPONENT / "self_test"
 ISSUER = "http://127.0.0.1:10080/awsexample"
@@ -28,8 +28,7 @@ ISSUER = "http://127.0.0.1:10080/awsexample"
 
 @pytest.fixture(autouse=True)
 def package_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(SELF_TEST))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    put_on_path(monkeypatch, SELF_TEST)
 
 
 def part(name: str) -> ModuleType:
@@ -278,7 +277,7 @@ def test_expectation_that_does_not_hold_ends_the_test() -> None:
 
 
 def test_policy_of_the_self_test_is_one_that_the_boot_configuration_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(COMPONENT / "rootfs/usr/libexec/secure-proxy"))
+    put_on_path(monkeypatch, COMPONENT / "rootfs/usr/libexec/secure-proxy")
     policies = importlib.import_module("proxy_configuration.policy")
     text = part("machine").policy("openidc", ISSUER, "http://127.0.0.1:10090/authorize")
     policy = policies.Policy(text, {"NGINX_BUILD": "source"})

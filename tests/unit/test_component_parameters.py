@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from stacks.component_parameters import (
     render_environment,
 )
 from stacks.settings import ProjectSettings, SettingsError, load_settings
+from tests.shipped_programs import put_on_path
 from tests.unit.settings_support import REPOSITORY, parsed
 
 ASSET = "s3://bucket/asset.zip"
@@ -215,8 +215,7 @@ def test_a_shell_reads_back_what_was_rendered(tmp_path: Path) -> None:
 
 
 def test_the_instance_reads_back_what_was_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(REPOSITORY / "components/secure_proxy/rootfs/usr/libexec/secure-proxy"))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    put_on_path(monkeypatch, REPOSITORY / "components/secure_proxy/rootfs/usr/libexec/secure-proxy")
     reader = importlib.import_module("proxy_configuration.environment")
     policy = importlib.import_module("proxy_configuration.policy")
     environment = proxy_instance_environment(

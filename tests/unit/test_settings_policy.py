@@ -10,6 +10,7 @@ import pytest
 
 from stacks.component_parameters import proxy_instance_environment
 from stacks.settings import ProjectSettings, load_settings
+from tests.shipped_programs import put_on_path
 from tests.unit.settings_support import REPOSITORY, problems
 
 AUTHENTICATION = "proxySettings.authentication"
@@ -120,7 +121,6 @@ VALUES = {"NGINX_BUILD": "source", "BACKEND_HOST": HOST, "OAUTH_BACKEND_PORT": "
 
 def read_at_boot(settings: ProjectSettings, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The settings as user data, read by the program that the image has."""
-    monkeypatch.syspath_prepend(str(REPOSITORY / "components/secure_proxy/rootfs/usr/libexec/secure-proxy"))
-    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    put_on_path(monkeypatch, REPOSITORY / "components/secure_proxy/rootfs/usr/libexec/secure-proxy")
     environment = proxy_instance_environment(settings, backend_host=HOST, certificate_names=["localhost"])
     return importlib.import_module("proxy_configuration.policy").Policy(environment["POLICY"], VALUES)
