@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface
 from pathlib import Path
 
 from local.control_groups import ControlGroups
-from local.document import Document, load_document
+from local.document import Document
 from local.downloads import Downloads
 from local.errors import LocalError
 from local.executor import DocumentExecutor, check_downloads
@@ -22,7 +22,7 @@ from local.machine import Machine, MachineDescription
 from local.nspawn import Environment, Mount
 from local.progress import Progress
 from local.sources import with_mirror
-from local.substitution import select_parameters, substitute
+from local.substitution import substitute
 from local.targets import BootedMachine, BuildRoot
 
 # A test machine is alone: this address (TEST-NET-2 of RFC 5737) leads nowhere.
@@ -42,25 +42,44 @@ find /var/log -type f -exec truncate --size 0 {} +
 
 
 @dataclass(frozen=True)
-class ImageRequest:
-    """What to build: `documents` in the order of a recipe, the parameters of all of them, and s3:// URLs as files."""
+class Component:
+    """A component of a recipe: its document, where that comes from, and the recipe's parameters for it."""
 
+    source: str
+    document: Document
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """What to build: the components in the order of the recipe, and the s3:// URLs that they download as files."""
+
+    image_id: str
     name: str
     version: str
-    documents: tuple[Path, ...]
-    parameters: Mapping[str, str]
+    components: tuple[Component, ...]
     assets: Mapping[str, Path]
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The parameters of all components."""
+        return {name: value for component in self.components for name, value in component.parameters.items()}
 
 
 @dataclass(frozen=True)
 class ImageBuilder:
-    """Builds images of the deployment `layout` on the base root `base`. Several builds may run at once, in threads."""
+    """Builds images of the deployment `layout` on the base root `base`. Builds of several names may run at once.
+
+    `cancel`, once set, ends a build; `report` hears what Image Builder would call its status: BUILDING, TESTING,
+    DISTRIBUTING.
+    """
 
     layout: Layout
     base: Path
     progress: Progress
     cancel: threading.Event
     groups: ControlGroups
+    report: Callable[[str], None] = lambda _: None
 
     @property
     def store(self) -> ImageStore:
@@ -68,7 +87,7 @@ class ImageBuilder:
 
     def check(self, request: ImageRequest) -> None:
         """Raise `DocumentError` unless the request's documents, parameters and assets fit together; runs nothing."""
-        for document in self._documents(request, request.parameters):
+        for document in _documents(request.components):
             check_downloads(request.name, document, request.assets)
 
     def build(self, request: ImageRequest) -> Image:
@@ -92,14 +111,17 @@ class ImageBuilder:
             host = downloads.environment(unit, os.environ)
             # On an instance, /tmp is one directory for all steps.
             host = Environment((*host.mounts, Mount(scratch, "/tmp", writable=True)), host.variables)  # noqa: S108
-            parameters, environment = with_mirror(request.parameters, host)
-            documents = self._documents(request, parameters)
+            components, environment = _with_mirror(request.components, host)
+            documents = _documents(components)
+            self.report("BUILDING")
             with self.progress.step(request.name, "copy of the base root"):
                 copy_tree(self.base, candidate / "root")
             root = BuildRoot(candidate / "root", unit, environment, self.groups.create(unit), self.cancel)
             self._build(request, documents, root)
+            self.report("TESTING")
             self._test(request, documents, candidate)
-            return self.store.publish(candidate, request.name, request.version, request.parameters)
+            self.report("DISTRIBUTING")
+            return self.store.publish(candidate, request.image_id, request.name, request.version, request.parameters)
         finally:
             self.groups.remove(unit)
             downloads.release(unit)
@@ -155,13 +177,20 @@ class ImageBuilder:
         except LocalError as error:
             return str(error)
 
-    def _documents(self, request: ImageRequest, parameters: Mapping[str, str]) -> list[Document]:
-        loaded = [(path.name, load_document(path)) for path in request.documents]
-        chosen = select_parameters(loaded, parameters)
-        return [substitute(document, given, source) for (source, document), given in zip(loaded, chosen, strict=True)]
-
     def _executor(self, request: ImageRequest, target: BuildRoot | BootedMachine) -> DocumentExecutor:
         return DocumentExecutor(request.name, target, request.assets, self.log(request.name), self.progress)
 
     def _unit(self, request: ImageRequest) -> str:
         return self.layout.unit(f"build-{request.name}")
+
+
+def _documents(components: Sequence[Component]) -> list[Document]:
+    return [substitute(component.document, component.parameters, component.source) for component in components]
+
+
+def _with_mirror(components: Sequence[Component], environment: Environment) -> tuple[list[Component], Environment]:
+    turned = []
+    for component in components:
+        parameters, environment = with_mirror(component.parameters, environment)
+        turned.append(replace(component, parameters=parameters))
+    return turned, environment

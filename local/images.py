@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
+import re
+import secrets
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,15 +16,20 @@ from local.errors import LocalError
 from local.processes import run_tool
 
 _DESCRIPTION = "image.json"
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
+_IDENTIFIER = re.compile(r"ami-[0-9a-f]{17}")
+
+
+def new_image_id() -> str:
+    """An id of the form that EC2 gives to AMIs; no two are the same."""
+    return f"ami-{secrets.token_hex(9)[:17]}"
 
 
 class ImageDescription(BaseModel):
-    """The content of `image.json`: name, content version, the component parameters it was built with, and when."""
+    """The content of `image.json`: id, name, version, the component parameters it was built with, and when."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    image_id: str
     name: str
     version: str
     parameters: Mapping[str, str]
@@ -39,6 +44,10 @@ class Image:
     description: ImageDescription
 
     @property
+    def image_id(self) -> str:
+        return self.description.image_id
+
+    @property
     def name(self) -> str:
         return self.description.name
 
@@ -50,52 +59,49 @@ class Image:
     def root(self) -> Path:
         return self.path / "root"
 
-    @property
-    def identifier(self) -> str:
-        """What a machine is told as its image's id."""
-        return f"ami-{self.name}-{self.version}"
-
 
 @dataclass(frozen=True)
 class ImageStore:
-    """The images below `directory`, one of each name."""
+    """The images below `directory`, in a directory each that is called like its id."""
 
     directory: Path
 
-    def find(self, name: str) -> Image | None:
-        """The image of that name; None if there is none. Raises `LocalError` if it is damaged."""
-        path = self.directory / name
-        if not path.is_dir():
+    def get(self, image_id: str) -> Image | None:
+        """The image of that id; None if there is none. Raises `LocalError` if it is damaged."""
+        path = self.directory / image_id
+        if not _IDENTIFIER.fullmatch(image_id) or not path.is_dir():
             return None
         try:
             description = ImageDescription.model_validate_json((path / _DESCRIPTION).read_text(encoding="utf-8"))
         except (OSError, ValidationError) as error:
-            raise LocalError(f"image {path} is damaged ({error}); build it again with --rebuild") from None
+            raise LocalError(f"image {path} is damaged ({error}); remove all with: bash destroy.sh --local") from None
         return Image(path, description)
 
+    def find(self, name: str) -> Image | None:
+        """The newest image of that name; None if there is none. Raises `LocalError` if one is damaged."""
+        return next((image for image in reversed(self.all()) if image.name == name), None)
+
     def all(self) -> list[Image]:
-        """All images, by name."""
-        names = sorted(path.name for path in self.directory.iterdir()) if self.directory.is_dir() else []
-        return [image for image in map(self.find, names) if image]
+        """All images, the oldest first."""
+        names = [path.name for path in self.directory.iterdir()] if self.directory.is_dir() else []
+        images = [image for image in map(self.get, names) if image]
+        return sorted(images, key=lambda image: image.description.created)
 
-    def publish(self, candidate: Path, name: str, version: str, parameters: Mapping[str, str]) -> Image:
-        """Make of the directory `candidate` (same file system, holding `root`) the image `name`, in one step.
-
-        An earlier image of that name is replaced; nobody ever sees half of either.
-        """
-        description = ImageDescription(name=name, version=version, parameters=parameters, created=datetime.now(UTC))
+    def publish(self, candidate: Path, image_id: str, name: str, version: str, parameters: Mapping[str, str]) -> Image:
+        """Make of the directory `candidate` (same file system, holding `root`) the image `image_id`, in one step."""
+        description = ImageDescription(
+            image_id=image_id, name=name, version=version, parameters=parameters, created=datetime.now(UTC)
+        )
         (candidate / _DESCRIPTION).write_text(description.model_dump_json(indent=2), encoding="utf-8")
-        target = self.directory / name
-        if target.exists():
-            _exchange(candidate, target)
-            remove_tree(candidate)
-        else:
-            candidate.rename(target)
+        target = self.directory / image_id
+        candidate.rename(target)
         return Image(target, description)
 
-    def remove(self, name: str) -> None:
-        """Remove the image `name` if there is one."""
-        remove_tree(self.directory / name)
+    def remove(self, image_id: str) -> None:
+        """Remove the image of that id if there is one."""
+        image = self.get(image_id)
+        if image:
+            remove_tree(image.path)
 
 
 def copy_tree(source: Path, target: Path) -> None:
@@ -131,11 +137,3 @@ def remove_trees(paths: Iterable[Path]) -> None:
     with ThreadPoolExecutor(max_workers=8) as pool:
         for done in [pool.submit(remove_tree, path) for path in paths]:
             done.result()
-
-
-def _exchange(first: Path, second: Path) -> None:
-    """Swap two directories atomically (renameat2(2), RENAME_EXCHANGE)."""
-    library = ctypes.CDLL(None, use_errno=True)
-    if library.renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) != 0:
-        number = ctypes.get_errno()
-        raise LocalError(f"replacing image {second}: {os.strerror(number)}")

@@ -8,13 +8,14 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from local.assets import zip_directory
-from local.build import ImageRequest
+from local.build import Component, ImageRequest
 from local.deployment import BACKEND_HOST, MOCKS, PROXY, Ports
 from local.document import load_document
 from local.errors import UsageError
+from local.images import new_image_id
 from local.layout import REPOSITORY
 from local.sources import mirror_directory
-from local.substitution import select_parameters, substitute
+from local.substitution import substitute
 from stacks.component_parameters import (
     mock_instance_environment,
     mock_parameters,
@@ -68,8 +69,19 @@ class PlannedImage:
         """The build request; the component's zip file is written into `scratch`."""
         archive = scratch / f"{self.name}.zip"
         zip_directory(self.directory, archive, IGNORED_PATTERNS)
-        documents = tuple(self.directory / name for name in _DOCUMENTS)
-        return ImageRequest(self.name, self.version, documents, self.parameters, {self.parameters["AssetUrl"]: archive})
+        return ImageRequest(
+            new_image_id(), self.name, self.version, self.components(), {self.parameters["AssetUrl"]: archive}
+        )
+
+    def components(self) -> tuple[Component, ...]:
+        """The documents, each with those of the parameters that it declares."""
+        loaded = [(name, load_document(self.directory / name)) for name in _DOCUMENTS]
+        return tuple(
+            Component(
+                source, document, {key: value for key, value in self.parameters.items() if key in document.parameters}
+            )
+            for source, document in loaded
+        )
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,8 @@ def make_plan(options: UpOptions) -> Plan:
     except (SettingsError, ValueError) as error:
         raise UsageError(_with_remedies(str(error), options)) from None
     for image in images:
-        _check_documents(image)
+        for component in image.components():
+            substitute(component.document, component.parameters, component.source)
     return Plan(options, settings, images, _ports(settings), _issuer(settings), user_data)
 
 
@@ -134,12 +147,6 @@ def _image(name: str, directory: Path, settings: ProjectSettings, options: UpOpt
     else:
         parameters = mock_parameters(settings, runtime="native", asset_url=asset)
     return PlannedImage(name, content_version([directory], parameters), directory, parameters)
-
-
-def _check_documents(image: PlannedImage) -> None:
-    loaded = [(name, load_document(image.directory / name)) for name in _DOCUMENTS]
-    for (source, document), given in zip(loaded, select_parameters(loaded, image.parameters), strict=True):
-        substitute(document, given, source)
 
 
 def _ports(settings: ProjectSettings) -> Ports:

@@ -9,7 +9,7 @@ document knows is an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from local.document import BashInputs, Document, Download, ExecuteBash, Phase, S3Download, Step
 from local.errors import DocumentError
@@ -18,29 +18,15 @@ _REFERENCE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def select_parameters(documents: Sequence[tuple[str, Document]], given: Mapping[str, str]) -> list[dict[str, str]]:
-    """For each `(source, document)` the part of `given` that it declares, in the same order.
-
-    Raises `DocumentError` for a parameter that none declares and for one without a value.
-    """
-    declared = {name for _, document in documents for name in document.parameters}
-    problems = [f"no document has a parameter {name}" for name in sorted(set(given) - declared)]
-    for source, document in documents:
-        problems += [
-            f"{source}: parameter {name} has no default and was not given"
-            for name, parameter in document.parameters.items()
-            if parameter.default is None and name not in given
-        ]
-    if problems:
-        raise DocumentError("\n".join(problems))
-    return [{name: given[name] for name in document.parameters if name in given} for _, document in documents]
-
-
 def substitute(document: Document, given: Mapping[str, str], source: str) -> Document:
-    """`document` with every reference replaced. Raises `DocumentError`, one line per problem."""
-    [chosen] = select_parameters([(source, document)], given)
+    """`document` with every reference replaced by what is `given` or the default.
+
+    Raises `DocumentError`, one line per problem: a parameter that it does not declare or that has no value, a reference
+    to nothing.
+    """
+    _check_parameters(document, given, source)
     values = {name: constant.value for name, constant in document.constants.items()}
-    values |= {name: parameter.default or "" for name, parameter in document.parameters.items()} | chosen
+    values |= {name: parameter.default or "" for name, parameter in document.parameters.items()} | dict(given)
     problems: list[str] = []
     phases = tuple(
         Phase(
@@ -52,6 +38,17 @@ def substitute(document: Document, given: Mapping[str, str], source: str) -> Doc
     if problems:
         raise DocumentError("\n".join(f"{source}: {problem}" for problem in problems))
     return document.model_copy(update={"phases": phases})
+
+
+def _check_parameters(document: Document, given: Mapping[str, str], source: str) -> None:
+    problems = [f"{source}: there is no parameter {name}" for name in sorted(given.keys() - document.parameters.keys())]
+    problems += [
+        f"{source}: parameter {name} has no default and was not given"
+        for name, parameter in document.parameters.items()
+        if parameter.default is None and name not in given
+    ]
+    if problems:
+        raise DocumentError("\n".join(problems))
 
 
 def _step(step: Step, values: Mapping[str, str], place: str, problems: list[str]) -> Step:

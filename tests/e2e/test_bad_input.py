@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from local.layout import Layout
-from tests.conftest import NAME, REPOSITORY, command
+from tests.conftest import REPOSITORY, command
 
 pytestmark = pytest.mark.machine
 
@@ -106,21 +106,6 @@ def test_a_user_without_root_is_told_so(tmp_path: Path) -> None:
     )
     assert done.returncode == 2, done.stdout + done.stderr
     assert "needs root" in done.stderr
-
-
-def test_an_image_of_another_version_is_not_taken_for_this_one(deployment: object) -> None:
-    description = Layout(NAME).images / "secure-proxy" / "image.json"
-    before = description.read_text()
-    document = json.loads(before)
-    document["version"] = "1.0.1"
-    description.write_text(json.dumps(document))
-    try:
-        done = command("deploy.sh", "--name", NAME, "--listen", "127.83.0.1")
-    finally:
-        description.write_text(before)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "1.0.1" in done.stderr
-    assert "--rebuild" in done.stderr
 
 
 @pytest.mark.parametrize("script", ["deploy.sh", "destroy.sh", "execute_e2e_tests.sh"])

@@ -18,13 +18,14 @@ from pathlib import Path
 import pytest
 
 from local.base_root import BaseRoot
-from local.build import ImageBuilder, ImageRequest
+from local.build import Component, ImageBuilder, ImageRequest
 from local.cleanup import Cleanup
 from local.control_groups import ControlGroups
 from local.deployment import MOCKS, PROXY, Deployment, DeploymentRecord, Ports
+from local.document import parse_document
 from local.errors import DocumentError, LocalError
 from local.executor import StepFailedError
-from local.images import Image
+from local.images import Image, new_image_id
 from local.layout import CACHE_BASE, Layout
 from local.locks import locked
 from local.machine import Machine
@@ -114,13 +115,13 @@ class Workshop:
         (self.directory / "unit").write_text(UNIT)
 
     def request(self, name: str = MOCKS, build: str = BUILD, test: str = TEST, **parameters: str) -> ImageRequest:
-        documents = []
-        for file, text in (("component.yaml", build), ("test_component.yaml", test)):
-            path = self.directory / f"{name}-{file}"
-            path.write_text(text)
-            documents.append(path)
         given = {"AssetUrl": "s3://assets/unit", "Word": "hello", **parameters}
-        return ImageRequest(name, "1.0.1", tuple(documents), given, {"s3://assets/unit": self.directory / "unit"})
+        components = (
+            Component("component.yaml", parse_document(build, "component.yaml"), given),
+            Component("test_component.yaml", parse_document(test, "test_component.yaml"), {}),
+        )
+        assets = {"s3://assets/unit": self.directory / "unit"}
+        return ImageRequest(new_image_id(), name, "1.0.1", components, assets)
 
     @property
     def cleanup(self) -> Cleanup:
@@ -222,12 +223,19 @@ def test_a_failed_test_leaves_the_machines_journal_in_the_log(workshop: Workshop
     assert "Started word.service" in workshop.builder.log("broken").read_text()
 
 
-def test_a_wrong_document_is_refused_before_anything_is_made(workshop: Workshop) -> None:
-    request = workshop.request("wrong", BUILD.replace("ExecuteBash", "Reboot"))
-    with pytest.raises(DocumentError, match="Reboot is not supported"):
+def test_parameters_that_do_not_fit_are_refused_before_anything_is_made(workshop: Workshop) -> None:
+    request = workshop.request("wrong", Wrod="hello")
+    with pytest.raises(DocumentError, match="there is no parameter Wrod"):
         workshop.builder.check(request)
     with pytest.raises(DocumentError):
         workshop.builder.build(request)
+    assert list(workshop.layout.builds.iterdir()) == []
+
+
+def test_a_build_reports_its_statuses_in_their_order(workshop: Workshop) -> None:
+    statuses: list[str] = []
+    replace(workshop.builder, report=statuses.append).build(workshop.request("reported"))
+    assert statuses == ["BUILDING", "TESTING", "DISTRIBUTING"]
 
 
 def test_cancelling_ends_a_build_and_its_processes(workshop: Workshop) -> None:

@@ -101,7 +101,6 @@ def test_the_asset_of_a_request_is_at_hand(tmp_path: Path) -> None:
     for image in make_plan(UpOptions()).images:
         request = image.request(tmp_path)
         assert request.assets[image.parameters["AssetUrl"]].is_file()
-        assert all(document.is_file() for document in request.documents)
 
 
 def test_the_plan_says_what_will_be_done() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from local.document import Document, ExecuteBash, S3Download, parse_document
 from local.errors import DocumentError
-from local.substitution import select_parameters, substitute
+from local.substitution import substitute
 
 TEXT = """
 schemaVersion: 1.0
@@ -98,14 +98,8 @@ def test_a_missing_parameter_is_refused() -> None:
 
 
 def test_an_unknown_parameter_is_refused() -> None:
-    with pytest.raises(DocumentError, match="no document has a parameter Gvien"):
+    with pytest.raises(DocumentError, match=r"component\.yaml: there is no parameter Gvien"):
         substitute(document(), {"Given": "x", "Gvien": "y"}, "component.yaml")
-
-
-def test_a_parameter_goes_to_the_documents_that_declare_it() -> None:
-    other = parse_document(TEXT.replace("Kept", "Other"), "test.yaml")
-    chosen = select_parameters([("a", document()), ("b", other)], {"Given": "1", "Kept": "2", "Other": "3"})
-    assert chosen == [{"Given": "1", "Kept": "2"}, {"Given": "1", "Other": "3"}]
 
 
 def test_the_document_itself_stays_as_it_was() -> None:

@@ -12,7 +12,7 @@ from local.build import ImageBuilder
 from local.cleanup import Cleanup
 from local.deployment import PROXY
 from local.errors import LocalError, UsageError
-from local.images import ImageStore
+from local.images import ImageStore, new_image_id
 from local.layout import Layout
 from local.plan import Plan, UpOptions, make_plan
 from local.progress import Progress
@@ -37,7 +37,7 @@ class Scene:
 
     def publish(self, name: str, version: str) -> None:
         (self.layout.builds / name / "root").mkdir(parents=True)
-        self.store.publish(self.layout.builds / name, name, version, {})
+        self.store.publish(self.layout.builds / name, new_image_id(), name, version, {})
 
     def run(self, **options: bool) -> None:
         plan = Plan(**{**vars(self.plan), "options": UpOptions(**options)})  # type: ignore[arg-type]
