@@ -68,9 +68,6 @@ main() {
     ensure_local_target
   fi
   step "Testing"
-  if [[ -z ${SOURCE_BASE_URL:-} && " ${arguments[*]} " != *" -m "* ]]; then
-    arguments+=(-m "not source")
-  fi
   exec "${PYTHON}" -m pytest "${arguments[@]}"
 }
 

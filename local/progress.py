@@ -10,11 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TextIO
 
 _HEARTBEAT = 30.0  # seconds between signs of life where there is no terminal
 _REFRESH = 0.5  # seconds between redrawings of the counter
+_FOLLOW = 0.2  # seconds between looks at what another process has written
 
 
 class Progress:
@@ -46,9 +48,13 @@ class Progress:
 
     def line(self, source: str, text: str) -> None:
         """One line: who says it, what it says."""
+        self.write(f"{source:<25} {text}")
+
+    def write(self, text: str) -> None:
+        """One line as it is."""
         with self._lock:
             self._erase()
-            self._stream.write(f"{source:<14} {text}\n")
+            self._stream.write(f"{text}\n")
             self._draw()
             self._stream.flush()
 
@@ -98,3 +104,32 @@ class Progress:
         if self._drawn:
             self._stream.write("\r\x1b[K")
             self._drawn = False
+
+
+@contextmanager
+def follow(path: Path, progress: Progress) -> Iterator[None]:
+    """Show what another process appends to the text file `path` during the block, line by line."""
+    over = threading.Event()
+    position = path.stat().st_size if path.exists() else 0
+    follower = threading.Thread(target=_pass_on, args=(path, position, progress, over), name="follow", daemon=True)
+    follower.start()
+    try:
+        yield
+    finally:
+        over.set()
+        follower.join()
+
+
+def _pass_on(path: Path, position: int, progress: Progress, over: threading.Event) -> None:
+    rest = b""
+    while True:
+        last = over.wait(_FOLLOW)
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            file.seek(position)
+            news = file.read()
+            position += len(news)
+            *lines, rest = (rest + news).split(b"\n")
+            for line in lines:
+                progress.write(line.decode(errors="replace"))
+        if last:
+            return

@@ -15,8 +15,26 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 NAME = "tests"
 # Its own loopback address, so that a deployment of the user's stays where it is.
 LISTEN = "127.83.0.1"
+NEEDS_ROOT = "a local deployment needs root"
 SOURCE_NAME = "tests-source"
 SOURCE_LISTEN = "127.83.0.2"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the tests of the source build where there is nothing to build from, unless they were asked for.
+
+    Skips those that make machines for a user who cannot.
+    """
+    if os.geteuid() != 0:
+        for item in items:
+            if item.get_closest_marker("machine"):
+                item.add_marker(pytest.mark.skip(reason=NEEDS_ROOT))
+    if os.environ.get("SOURCE_BASE_URL") or config.option.markexpr:
+        return
+    source = [item for item in items if item.get_closest_marker("source")]
+    config.hook.pytest_deselected(items=source)
+    left_out = set(source)
+    items[:] = [item for item in items if item not in left_out]
 
 
 def command(script: str, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
@@ -34,6 +52,8 @@ def command(script: str, *arguments: str, timeout: float = 600) -> subprocess.Co
 
 def deployed(name: str, listen: str, *options: str) -> Iterator[Deployment]:
     """A deployment for the length of the run; removed afterwards, also when it could not be made."""
+    if os.geteuid() != 0:
+        pytest.skip(NEEDS_ROOT)
     try:
         up = command("deploy.sh", "--name", name, "--listen", listen, *options, timeout=1500)
         assert up.returncode == 0, f"deploy.sh failed:\n{up.stdout[-4000:]}\n{up.stderr[-4000:]}"

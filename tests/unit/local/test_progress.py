@@ -6,10 +6,12 @@ import io
 import re
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from local.progress import Progress
+from local.processes import wait_until
+from local.progress import Progress, follow
 
 
 def test_a_step_is_a_line_with_its_time() -> None:
@@ -72,3 +74,21 @@ def test_a_file_gets_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
     with Progress(stream) as progress, progress.step("proxy", "slow"):
         time.sleep(1.3)
     assert "slow … 1 s so far" in stream.getvalue()
+
+
+def test_what_another_process_writes_is_shown_line_by_line(tmp_path: Path) -> None:
+    stream, log = io.StringIO(), tmp_path / "log"
+    log.write_text("before\n")
+    with follow(log, Progress(stream)), log.open("a") as file:
+        file.write("first\nsec")
+        file.flush()
+        assert wait_until(lambda: "first\n" in stream.getvalue(), 10)
+        file.write("ond\n")
+    assert stream.getvalue() == "first\nsecond\n"
+
+
+def test_what_is_not_there_yet_can_be_followed(tmp_path: Path) -> None:
+    stream, log = io.StringIO(), tmp_path / "log"
+    with follow(log, Progress(stream)):
+        log.write_text("late\n")
+    assert stream.getvalue() == "late\n"
