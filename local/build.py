@@ -129,6 +129,7 @@ class ImageBuilder:
             name=name,
             role="test",
             image=request.name,
+            image_id=f"ami-{request.name}-{request.version}",
             version=request.version,
             address=_TEST_ADDRESS,
             resolver=None,

@@ -51,7 +51,7 @@ class Image:
         return self.path / "root"
 
     @property
-    def identifier(self) -> str:
+    def image_id(self) -> str:
         """What a machine is told as its image's id."""
         return f"ami-{self.name}-{self.version}"
 
@@ -72,6 +72,10 @@ class ImageStore:
         except (OSError, ValidationError) as error:
             raise LocalError(f"image {path} is damaged ({error}); build it again with --rebuild") from None
         return Image(path, description)
+
+    def get(self, image_id: str) -> Image | None:
+        """The image of that id; None if there is none."""
+        return next((image for image in self.all() if image.image_id == image_id), None)
 
     def all(self) -> list[Image]:
         """All images, by name."""

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from local.assets import zip_directory
 from local.build import ImageRequest
-from local.deployment import BACKEND_HOST, MOCKS, PROXY, Ports
+from local.deployment import BACKEND_HOST, MOCKS, PROXY
 from local.document import load_document
 from local.errors import UsageError
 from local.layout import REPOSITORY
+from local.record import Ports
 from local.sources import mirror_directory
 from local.substitution import select_parameters, substitute
 from stacks.component_parameters import (
