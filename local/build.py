@@ -151,6 +151,7 @@ class ImageBuilder:
             name=name,
             role="test",
             image=request.name,
+            image_id=request.image_id,
             version=request.version,
             address=_TEST_ADDRESS,
             resolver=None,

@@ -2,85 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from local.balancer import Balancer, BalancerTarget, HealthCheck, Listener, TargetHealth
-from local.errors import LocalError, NotDeployedError
-from local.images import ImageStore
+from local.balancer import Balancer, BalancerTarget, Listener, TargetHealth
+from local.errors import LocalError
+from local.images import Image, ImageStore
 from local.layout import Layout
+from local.locks import locked
 from local.machine import Machine, MachineDescription
 from local.name_server import DOMAIN, NameServer
 from local.network import Network
+from local.record import INTERNAL, DeploymentRecord, ListenerRecord, RecordFile
+from stacks.names import MOCK_SERVERS_IMAGE, SECURE_PROXY_IMAGE
 
 PROXY = "secure-proxy"
 MOCKS = "mock-servers"
 BACKEND_HOST = f"{MOCKS}.{DOMAIN}"
-PUBLIC = "public"
-INTERNAL = "internal"
+
+_ROLES = {SECURE_PROXY_IMAGE: PROXY, MOCK_SERVERS_IMAGE: MOCKS}
 
 
-class Ports(BaseModel):
-    """The ports of the machines, which are also those of the load balancers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    wss: int
-    oauth: int
-    health: int
-    tcp_backend: int
-    oauth_backend: int
-    authorizer: int
-
-
-class DeploymentRecord(BaseModel):
-    """What is known of a deployment beside its machines' own descriptions; the content of `deployment.json`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    subnet: IPv4Network
-    listen: IPv4Address
-    internal: IPv4Address
-    ports: Ports
-    issuer: str
-    oauth_health_path: str
-    machines: tuple[str, ...]
-    user_data: Mapping[str, str]
-
-
-@dataclass
+@dataclass(frozen=True)
 class Deployment:
-    """The deployment of `layout`. Changes are written to disk at once, so that every process sees the same."""
+    """The deployment of `layout`. Its state is on disk alone, so that every process sees the same and may change it."""
 
     layout: Layout
-    record: DeploymentRecord
 
     @classmethod
     def load(cls, name: str = "default", layout: Layout | None = None) -> Deployment:
         """The deployment of that name; raises `NotDeployedError` if there is none."""
-        layout = layout or Layout(name)
-        try:
-            text = layout.record.read_text(encoding="utf-8")
-        except OSError:
-            raise NotDeployedError(
-                f"there is no local deployment {layout.name!r}; make one with: bash deploy.sh --local"
-                + (f" --name {layout.name}" if layout.name != "default" else "")
-            ) from None
-        try:
-            return cls(layout, DeploymentRecord.model_validate_json(text))
-        except ValidationError as error:
-            raise LocalError(f"{layout.record} is damaged ({error}); run: bash destroy.sh --local") from None
+        deployment = cls(layout or Layout(name))
+        deployment.record  # noqa: B018  (to find out)
+        return deployment
 
-    def save(self) -> None:
-        """Write the record, whole or not at all."""
-        new = self.layout.record.with_suffix(".new")
-        new.touch(mode=0o600)  # user data are nobody else's business
-        new.write_text(self.record.model_dump_json(indent=2), encoding="utf-8")
-        new.replace(self.layout.record)
+    @classmethod
+    def create(cls, layout: Layout, record: DeploymentRecord) -> Deployment:
+        """A new deployment, whose directories are there."""
+        RecordFile(layout).write(record)
+        return cls(layout)
+
+    @property
+    def record(self) -> DeploymentRecord:
+        """What is known now. Raises `LocalError` if the deployment is gone or its record damaged."""
+        return RecordFile(self.layout).read()
 
     @property
     def network(self) -> Network:
@@ -97,94 +64,90 @@ class Deployment:
     @property
     def machines(self) -> dict[str, Machine]:
         """All machines by name, in the order they were launched."""
-        return {name: Machine.load(self.layout, name) for name in self.record.machines}
+        return self._machines(self.record)
 
     @property
     def balancers(self) -> dict[str, Balancer]:
         """`public`, before the proxies, and `internal`, before the mock servers."""
-        addresses = {PUBLIC: self.record.listen, INTERNAL: self.record.internal}
         return {
-            name: Balancer(name, address, self.layout.unit(f"{name}-balancer"), self.layout.run, self.layout.logs)
-            for name, address in addresses.items()
+            name: Balancer(name, found.address, self.layout.unit(f"{name}-balancer"), self.layout.run, self.layout.logs)
+            for name, found in self.record.balancers.items()
         }
 
     def machine(self, name: str) -> Machine:
         """The machine of that name; raises `LocalError` naming those there are."""
+        machines = self.machines
         try:
-            return self.machines[name]
+            return machines[name]
         except KeyError:
-            raise LocalError(f"there is no machine {name!r}; there are: {', '.join(self.record.machines)}") from None
+            raise LocalError(f"there is no machine {name!r}; there are: {', '.join(machines)}") from None
 
     def with_role(self, role: str) -> list[Machine]:
         """The machines of a role: `secure-proxy` or `mock-servers`."""
         return [machine for machine in self.machines.values() if machine.role == role]
 
+    def of_instance(self, instance_id: str) -> Machine | None:
+        """The machine that is the EC2 instance of that id; None if there is none."""
+        return next((machine for machine in self.machines.values() if machine.instance_id == instance_id), None)
+
     @property
     def bridge(self) -> str | None:
-        """Which bridge the proxy image was built for, `lua` or `websockify`; None while there is no image."""
-        image = self.images.find(PROXY)
+        """Which bridge the newest proxy image was built for, `lua` or `websockify`; None while there is no image."""
+        image = self._image(PROXY)
         return image.description.parameters["Bridge"] if image else None
 
     def listeners(self) -> dict[str, list[Listener]]:
         """What each load balancer listens to now that the machines are what they are."""
-        ports = self.record.ports
-        ready = HealthCheck(ports.health, "/readyz")
-        oidc = HealthCheck(path=self.record.oauth_health_path)
+        record = self.record
+        machines = list(self._machines(record).values())
         return {
-            PUBLIC: [self._listener(port, PROXY, ready) for port in (ports.wss, ports.oauth)],
-            INTERNAL: [
-                self._listener(ports.tcp_backend, MOCKS, HealthCheck()),
-                self._listener(ports.oauth_backend, MOCKS, oidc),
-                self._listener(ports.authorizer, MOCKS, HealthCheck()),
-            ],
+            name: [_listener(listener, machines) for listener in balancer.listeners]
+            for name, balancer in record.balancers.items()
         }
 
+    def set_listeners(self, name: str, listeners: Sequence[ListenerRecord]) -> None:
+        """Give the load balancer `name` these listeners in place of its own."""
+        RecordFile(self.layout).change(lambda record: record.with_balancer(name, listeners=tuple(listeners)))
+        self.apply_listeners()
+
     def apply_listeners(self) -> None:
-        """Bring both load balancers up to date with the machines; starts them if need be."""
-        for name, listeners in self.listeners().items():
-            self.balancers[name].apply(listeners)
+        """Bring both load balancers up to date with the record and the machines; starts them if need be."""
+        with locked(self.layout.run / "balancers.lock", wait=True):
+            balancers = self.balancers
+            for name, listeners in self.listeners().items():
+                balancers[name].apply(listeners)
 
     def launch(self, role: str, name: str | None = None, user_data: str | None = None) -> Machine:
         """Boot one more machine of a role, with the role's user data if none is given, and put it behind its balancer.
 
         The balancer sends it connections once it is healthy. Raises `LocalError`.
         """
-        image = self.images.find(role)
+        image = self._image(role)
         if image is None:
             raise LocalError(f"there is no image {role}")
-        machines = self.machines
-        number = next(n for n in range(1, 256) if f"{role}-{n}" not in machines)
-        used = {machine.address for machine in machines.values()}
-        address = next((free for free in self.network.machine_addresses() if free not in used), None)
-        if address is None:
-            raise LocalError(f"{self.record.subnet} has no address left for another machine")
-        description = MachineDescription(
-            name=name or f"{role}-{number}",
-            role=role,
-            image=image.name,
-            version=image.version,
-            address=self.network.interface(address),
-            resolver=self.network.gateway,
-            user_data=self.record.user_data.get(role) if user_data is None else user_data,
-        )
-        if description.name in machines:
-            raise LocalError(f"there is a machine {description.name} already")
-        machine = Machine(self.layout, description)
-        # Known before it runs: whatever happens from here on, it is found.
-        self._update(machines=(*self.record.machines, machine.name))
-        try:
-            machine.launch(image.root, self.network)
-        except BaseException:
-            self._update(machines=tuple(known for known in self.record.machines if known != machine.name))
-            machine.remove()
-            raise
-        self.apply_listeners()
-        return machine
+        if user_data is None:
+            user_data = self.record.user_data.get(role)
+        return self._launch(image, name, user_data, None)
+
+    def launch_instance(self, instance_id: str, image_id: str, user_data: str | None) -> Machine:
+        """Boot a machine that is the EC2 instance of that id; which listeners send to it is theirs to say.
+
+        Raises `LocalError`.
+        """
+        image = self.images.get(image_id)
+        if image is None:
+            raise LocalError(f"there is no image {image_id}")
+        if user_data is not None:
+            given = {role_of(image.name): user_data}
+            RecordFile(self.layout).change(
+                lambda record: record.model_copy(update={"user_data": {**record.user_data, **given}})
+            )
+        return self._launch(image, None, user_data, instance_id)
 
     def terminate(self, name: str) -> None:
         """Take a machine from behind its balancer, stop it and remove its disk."""
         machine = self.machine(name)
-        self._update(machines=tuple(other for other in self.record.machines if other != name))
+        self._forget(name)
         self.apply_listeners()
         machine.remove()
 
@@ -195,7 +158,7 @@ class Deployment:
         former = self.record.internal
         target = address or next(free for free in self.network.balancer_addresses() if free != former)
         self.network.add_address(target)
-        self._update(internal=target)
+        RecordFile(self.layout).change(lambda record: record.with_balancer(INTERNAL, address=target))
         self.apply_listeners()
         self.dns.set(BACKEND_HOST, target)
         if target != former:
@@ -207,19 +170,88 @@ class Deployment:
         return {name: balancer.health() for name, balancer in self.balancers.items()}
 
     def trust_file(self) -> Path:
-        """Write the proxies' certificates to the CA file that clients use, and return its path."""
-        certificates = [
-            (machine.root / "nginx/etc/nginx/certs/servercert.pem").read_text(encoding="ascii")
-            for machine in self.with_role(PROXY)
-        ]
-        self.layout.ca_file.write_text("".join(certificates), encoding="ascii")
-        self.layout.ca_file.chmod(0o644)
+        """Write the proxies' certificates to the CA file that clients use, and return its path.
+
+        A proxy that has not come to making its certificate cannot serve yet and is left out.
+        """
+        paths = [machine.root / "nginx/etc/nginx/certs/servercert.pem" for machine in self.with_role(PROXY)]
+        with locked(self.layout.run / "trust.lock", wait=True):
+            new = self.layout.ca_file.with_suffix(".new")
+            new.write_text("".join(path.read_text(encoding="ascii") for path in paths if path.exists()))
+            new.chmod(0o644)
+            new.replace(self.layout.ca_file)
         return self.layout.ca_file
 
-    def _listener(self, port: int, role: str, check: HealthCheck) -> Listener:
-        targets = tuple(BalancerTarget(machine.name, machine.address, port) for machine in self.with_role(role))
-        return Listener(port, targets, check)
+    def _image(self, role: str) -> Image | None:
+        """The newest image of a role."""
+        images = [image for image in self.images.all() if role_of(image.name) == role]
+        return max(images, key=lambda image: image.description.created, default=None)
 
-    def _update(self, **changes: object) -> None:
-        self.record = self.record.model_copy(update=changes)
-        self.save()
+    def _launch(self, image: Image, name: str | None, user_data: str | None, instance_id: str | None) -> Machine:
+        machine = self._reserve(image, name, user_data, instance_id)
+        try:
+            machine.launch(image.root, self.network)
+        except BaseException:
+            self._forget(machine.name)
+            machine.remove()
+            raise
+        self.apply_listeners()
+        return machine
+
+    def _reserve(self, image: Image, name: str | None, user_data: str | None, instance_id: str | None) -> Machine:
+        """A name and an address. Known before it runs: whatever happens from here on, the machine is found."""
+        role = role_of(image.name)
+        with RecordFile(self.layout).locked() as record:
+            # One that is being removed is in no record and still has its directory, name and address.
+            present = sorted(path.name for path in self.layout.machines.iterdir())
+            used = {machine.address for machine in _load(self.layout, present)}
+            address = next((free for free in self.network.machine_addresses() if free not in used), None)
+            if address is None:
+                raise LocalError(f"{record.subnet} has no address left for another machine")
+            description = MachineDescription(
+                name=name or next(free for n in range(1, 256) if (free := f"{role}-{n}") not in present),
+                role=role,
+                image=image.name,
+                image_id=image.image_id,
+                version=image.version,
+                instance_id=instance_id,
+                address=self.network.interface(address),
+                resolver=self.network.gateway,
+                user_data=user_data,
+            )
+            if description.name in present:
+                raise LocalError(f"there is a machine {description.name} already")
+            machine = Machine(self.layout, description)
+            machine.describe()
+            RecordFile(self.layout).write(record.model_copy(update={"machines": (*record.machines, description.name)}))
+        return machine
+
+    def _forget(self, name: str) -> None:
+        RecordFile(self.layout).change(
+            lambda record: record.model_copy(
+                update={"machines": tuple(other for other in record.machines if other != name)}
+            )
+        )
+
+    def _machines(self, record: DeploymentRecord) -> dict[str, Machine]:
+        return {machine.name: machine for machine in _load(self.layout, record.machines)}
+
+
+def role_of(image: str) -> str:
+    """The role of machines of the image of that name."""
+    return _ROLES.get(image, image)
+
+
+def _load(layout: Layout, names: Sequence[str]) -> list[Machine]:
+    """The machines of those names; one that is gone in the meantime is none."""
+    return [machine for name in names if (machine := Machine.find(layout, name))]
+
+
+def _listener(listener: ListenerRecord, machines: Sequence[Machine]) -> Listener:
+    targets = tuple(
+        BalancerTarget(machine.name, machine.address, listener.target_port)
+        for machine in machines
+        if machine.role == listener.role
+        and (machine.description.instance_id is None or machine.instance_id in listener.registered)
+    )
+    return Listener(listener.port, targets, listener.health_check)

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
@@ -35,14 +36,19 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class MachineDescription(BaseModel):
-    """What a machine was launched with. Without a resolver it is isolated: its cable leads nowhere."""
+    """What a machine was launched with. Without a resolver it is isolated: its cable leads nowhere.
+
+    `instance_id` is that of the EC2 instance that the machine is, None if it is none.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     role: str
     image: str
+    image_id: str
     version: str
+    instance_id: str | None = None
     address: IPv4Interface
     resolver: IPv4Address | None
     user_data: str | None
@@ -65,14 +71,28 @@ class Machine:
             raise LocalError(f"there is no machine {name}") from None
         return cls(layout, MachineDescription.model_validate_json(text))
 
+    @classmethod
+    def find(cls, layout: Layout, name: str) -> Machine | None:
+        """The machine `name`, None if there is none."""
+        with suppress(LocalError):
+            return cls.load(layout, name)
+        return None
+
+    def describe(self) -> None:
+        """Make the machine's directory: from here on it is there for all who look."""
+        self.directory.mkdir(mode=0o700)
+        new = self.directory / f"{_DESCRIPTION}.new"
+        new.write_text(self.description.model_dump_json(indent=2), encoding="utf-8")
+        new.replace(self.directory / _DESCRIPTION)
+
     def launch(self, image_root: Path, network: Network | None, *, borrow: bool = False) -> None:
         """Copy the image, cable the machine to `network` (or nowhere) and boot it.
 
         `borrow` spares the copy for a machine that ends before its image changes. Returns when its PID 1 runs;
         `wait_booted` waits for its services. Raises `LocalError`.
         """
-        self.directory.mkdir(mode=0o700)
-        (self.directory / _DESCRIPTION).write_text(self.description.model_dump_json(indent=2), encoding="utf-8")
+        if not self.directory.exists():
+            self.describe()
         if borrow:
             overlay_tree(image_root, self.directory, self.root)
         else:
@@ -117,7 +137,7 @@ class Machine:
 
     @property
     def instance_id(self) -> str:
-        return "i-" + hashlib.sha256(self.unit.encode()).hexdigest()[:17]
+        return self.description.instance_id or "i-" + hashlib.sha256(self.unit.encode()).hexdigest()[:17]
 
     @property
     def _container(self) -> Daemon:
@@ -248,7 +268,7 @@ class Machine:
         (self.root / "var/log/journal").mkdir(exist_ok=True)
         metadata = Metadata(
             instance_id=self.instance_id,
-            image_id=f"ami-{self.description.image}-{self.description.version}",
+            image_id=self.description.image_id,
             local_ipv4=str(self.address),
             user_data=self.description.user_data,
         )

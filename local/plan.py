@@ -9,11 +9,12 @@ from pathlib import Path
 
 from local.assets import zip_directory
 from local.build import Component, ImageRequest
-from local.deployment import BACKEND_HOST, MOCKS, PROXY, Ports
+from local.deployment import BACKEND_HOST, MOCKS, PROXY
 from local.document import load_document
 from local.errors import UsageError
 from local.images import new_image_id
 from local.layout import REPOSITORY
+from local.record import Ports
 from local.sources import mirror_directory
 from local.substitution import substitute
 from stacks.component_parameters import (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from local.deployment import BACKEND_HOST, INTERNAL, MOCKS, PROXY, Deployment
+from local.deployment import BACKEND_HOST, Deployment
 from local.machine import Machine
+from local.record import INTERNAL, DeploymentRecord
 
 
 def status(deployment: Deployment) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def status(deployment: Deployment) -> dict[str, Any]:
             "bridge": deployment.bridge,
             "ca_file": str(deployment.layout.ca_file),
         },
-        "machines": [_machine(deployment, machine) for machine in deployment.machines.values()],
+        "machines": [_machine(deployment, record, machine) for machine in deployment.machines.values()],
         "load_balancers": [
             {
                 "name": name,
@@ -101,23 +102,30 @@ def machine_health(deployment: Deployment, machine: Machine) -> str:
     return _word(all(verdicts)) if verdicts else "unknown"
 
 
-def _machine(deployment: Deployment, machine: Machine) -> dict[str, Any]:
-    ports = deployment.record.ports
-    by_role = {
-        PROXY: [ports.wss, ports.oauth, ports.health],
-        MOCKS: [ports.tcp_backend, ports.oauth_backend, ports.authorizer],
-    }
+def _machine(deployment: Deployment, record: DeploymentRecord, machine: Machine) -> dict[str, Any]:
     return {
         "name": machine.name,
         "role": machine.role,
+        "instance_id": machine.instance_id,
         "image": machine.description.image,
+        "image_id": machine.description.image_id,
         "version": machine.description.version,
         "address": str(machine.address),
         "state": machine.state,
         "health": machine_health(deployment, machine),
-        "ports": by_role.get(machine.role, []),
+        "ports": _ports(record, machine.role),
         "log": str(machine.console),
     }
+
+
+def _ports(record: DeploymentRecord, role: str) -> list[int]:
+    """The ports of a role's machines that load balancers ask: for traffic, then for health."""
+    listeners = [
+        listener for balancer in record.balancers.values() for listener in balancer.listeners if listener.role == role
+    ]
+    traffic = [listener.target_port for listener in listeners]
+    checks = [listener.health_check.port for listener in listeners if listener.health_check.port]
+    return list(dict.fromkeys(traffic + checks))
 
 
 def _targets(balancer: dict[str, Any]) -> str:

@@ -11,11 +11,12 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.balancer import HealthCheck
 from local.base_root import BaseRoot
 from local.build import ImageBuilder
 from local.cleanup import Cleanup
 from local.control_groups import ControlGroups
-from local.deployment import BACKEND_HOST, INTERNAL, MOCKS, PROXY, PUBLIC, Deployment, DeploymentRecord
+from local.deployment import BACKEND_HOST, MOCKS, PROXY, Deployment
 from local.errors import LocalError, NotDeployedError, UsageError
 from local.images import Image, ImageStore
 from local.layout import Layout
@@ -24,6 +25,7 @@ from local.network import Network, choose_subnet, host_networks
 from local.plan import OIDC_ISSUER_ID, Plan, PlannedImage
 from local.prerequisites import check_ports, check_space
 from local.progress import Progress
+from local.record import INTERNAL, PUBLIC, BalancerRecord, DeploymentRecord, ListenerRecord, Ports
 from local.traces import MARKER
 
 HEALTH_TIMEOUT = 90.0  # seconds
@@ -184,16 +186,15 @@ class Up:
         network.add_address(internal)
         record = DeploymentRecord(
             subnet=network.subnet,
-            listen=self.plan.options.listen,
-            internal=internal,
             ports=self.plan.ports,
             issuer=self.plan.issuer,
-            oauth_health_path=f"/{OIDC_ISSUER_ID}/.well-known/openid-configuration",
-            machines=(),
+            balancers={
+                PUBLIC: BalancerRecord(address=self.plan.options.listen, listeners=_public_listeners(self.plan.ports)),
+                INTERNAL: BalancerRecord(address=internal, listeners=_internal_listeners(self.plan.ports)),
+            },
             user_data=self.plan.user_data,
         )
-        deployment = Deployment(self.layout, record)
-        deployment.save()
+        deployment = Deployment.create(self.layout, record)
         deployment.dns.start({BACKEND_HOST: internal})
         deployment.apply_listeners()
         return deployment
@@ -214,6 +215,24 @@ class Up:
             lines.append(f"machine {machine.name}: units that failed: {', '.join(failed) or 'none'}; journal: {log}")
             lines += [f"  | {line}" for line in machine.journal(lines=_JOURNAL_LINES).splitlines()]
         return lines
+
+
+def _public_listeners(ports: Ports) -> tuple[ListenerRecord, ...]:
+    ready = HealthCheck(ports.health, "/readyz")
+    return tuple(
+        ListenerRecord(port=port, target_port=port, role=PROXY, health_check=ready) for port in (ports.wss, ports.oauth)
+    )
+
+
+def _internal_listeners(ports: Ports) -> tuple[ListenerRecord, ...]:
+    checks = {
+        ports.tcp_backend: HealthCheck(),
+        ports.oauth_backend: HealthCheck(path=f"/{OIDC_ISSUER_ID}/.well-known/openid-configuration"),
+        ports.authorizer: HealthCheck(),
+    }
+    return tuple(
+        ListenerRecord(port=port, target_port=port, role=MOCKS, health_check=check) for port, check in checks.items()
+    )
 
 
 def wait_healthy(deployment: Deployment, timeout: float) -> list[str]:

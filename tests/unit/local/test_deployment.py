@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
 import pytest
 
 from local.balancer import HealthCheck
-from local.deployment import MOCKS, PROXY, Deployment, DeploymentRecord, Ports
+from local.deployment import MOCKS, PROXY, Deployment
 from local.errors import LocalError, NotDeployedError
-from local.layout import Layout
+from local.layout import REPOSITORY, Layout
 from local.machine import MachineDescription
+from local.record import INTERNAL, PUBLIC, BalancerRecord, DeploymentRecord, ListenerRecord, Ports, RecordFile
 from local.status import client_options, status, text
 from local.up import wait_healthy
 
+READY = HealthCheck(8080, "/readyz")
 RECORD = DeploymentRecord(
     subnet=IPv4Network("10.213.7.0/24"),
-    listen=IPv4Address("127.0.0.2"),
-    internal=IPv4Address("10.213.7.2"),
     ports=Ports(wss=10000, oauth=11080, health=8080, tcp_backend=9000, oauth_backend=10080, authorizer=10090),
     issuer="http://mock-servers.secure-proxy.internal:10080/awsexample",
-    oauth_health_path="/awsexample/.well-known/openid-configuration",
+    balancers={
+        PUBLIC: BalancerRecord(
+            address=IPv4Address("127.0.0.2"),
+            listeners=(
+                ListenerRecord(port=10000, target_port=10000, role=PROXY, health_check=READY),
+                ListenerRecord(port=11080, target_port=11080, role=PROXY, health_check=READY),
+            ),
+        ),
+        INTERNAL: BalancerRecord(
+            address=IPv4Address("10.213.7.2"),
+            listeners=(
+                ListenerRecord(port=9000, target_port=9000, role=MOCKS),
+                ListenerRecord(port=10080, target_port=10081, role=MOCKS, health_check=HealthCheck(path="/oidc")),
+            ),
+        ),
+    },
     machines=(f"{MOCKS}-1", f"{PROXY}-1", f"{PROXY}-2"),
     user_data={},
 )
@@ -36,6 +53,7 @@ def deployment(tmp_path: Path) -> Deployment:
             name=name,
             role=name.rpartition("-")[0],
             image=name.rpartition("-")[0],
+            image_id="ami-0123456789abcdef0",
             version="1.0.1",
             address=IPv4Interface(f"10.213.7.{10 + number}/24"),
             resolver=RECORD.subnet[1],
@@ -43,9 +61,7 @@ def deployment(tmp_path: Path) -> Deployment:
         )
         (layout.machines / name).mkdir()
         (layout.machines / name / "machine.json").write_text(description.model_dump_json())
-    made = Deployment(layout, RECORD)
-    made.save()
-    return made
+    return Deployment.create(layout, RECORD)
 
 
 def test_a_saved_deployment_is_loaded_whole(deployment: Deployment) -> None:
@@ -78,9 +94,40 @@ def test_the_public_balancer_sends_to_the_proxies_if_they_are_ready(deployment: 
 
 def test_the_internal_balancer_sends_to_the_mock_servers(deployment: Deployment) -> None:
     found = {listener.port: listener for listener in deployment.listeners()["internal"]}
-    assert list(found) == [9000, 10080, 10090]
-    assert {target.name for listener in found.values() for target in listener.targets} == {f"{MOCKS}-1"}
-    assert found[10080].health_check.path == "/awsexample/.well-known/openid-configuration"
+    targets = {port: [(target.name, target.port) for target in listener.targets] for port, listener in found.items()}
+    assert targets == {9000: [(f"{MOCKS}-1", 9000)], 10080: [(f"{MOCKS}-1", 10081)]}
+    assert found[10080].health_check.path == "/oidc"
+
+
+def test_an_instance_is_a_target_of_the_listeners_where_it_is_registered(deployment: Deployment) -> None:
+    instance_id = "i-0123456789abcdef0"
+    machine = deployment.machine(f"{PROXY}-2")
+    described = machine.description.model_copy(update={"instance_id": instance_id})
+    (machine.directory / "machine.json").write_text(described.model_dump_json())
+    wss, oauth = deployment.record.balancers["public"].listeners
+    RecordFile(deployment.layout).change(
+        lambda record: record.with_balancer(
+            "public", listeners=(wss.model_copy(update={"registered": (instance_id,)}), oauth)
+        )
+    )
+    found = {
+        listener.port: [target.name for target in listener.targets] for listener in deployment.listeners()["public"]
+    }
+    assert found == {10000: [f"{PROXY}-1", f"{PROXY}-2"], 11080: [f"{PROXY}-1"]}
+    assert deployment.of_instance(instance_id) == deployment.machine(f"{PROXY}-2")
+
+
+def test_changes_of_several_processes_at_once_are_all_kept(deployment: Deployment) -> None:
+    change = (
+        "import sys; from local.layout import Layout; from local.record import RecordFile; from pathlib import Path\n"
+        "file = RecordFile(Layout('paper', Path(sys.argv[1]), Path(sys.argv[1])))\n"
+        "for n in range(40):\n"
+        "    file.change(lambda r: r.model_copy(update={'machines': (*r.machines, f'{sys.argv[2]}-{n}')}))\n"
+    )
+    base = str(deployment.layout.state_base)
+    writers = [subprocess.Popen([sys.executable, "-c", change, base, letter], cwd=REPOSITORY) for letter in "abc"]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    assert len(deployment.record.machines) == len(RECORD.machines) + 3 * 40
 
 
 def test_the_status_has_the_keys_of_the_contract(deployment: Deployment) -> None:
@@ -96,7 +143,10 @@ def test_the_status_has_the_keys_of_the_contract(deployment: Deployment) -> None
     machine = state["machines"][1]
     assert machine["ports"] == [10000, 11080, 8080]
     assert (machine["state"], machine["health"]) == ("stopped", "unknown")
-    assert set(machine) == {"name", "role", "image", "version", "address", "state", "health", "ports", "log"}
+    assert set(machine) == {
+        *("name", "role", "instance_id", "image", "image_id", "version"),
+        *("address", "state", "health", "ports", "log"),
+    }
     assert [balancer["name"] for balancer in state["load_balancers"]] == ["public", "internal"]
 
 
@@ -117,4 +167,4 @@ def test_the_clients_options_verify_certificate_and_issuer(deployment: Deploymen
 def test_targets_of_a_balancer_that_does_not_run_are_not_healthy(deployment: Deployment) -> None:
     problems = wait_healthy(deployment, 0)
     assert f"  internal load balancer: {MOCKS}-1 is not among its targets; does it run?" in problems
-    assert len(problems) == 7
+    assert len(problems) == 6

@@ -21,7 +21,7 @@ from local.base_root import BaseRoot
 from local.build import Component, ImageBuilder, ImageRequest
 from local.cleanup import Cleanup
 from local.control_groups import ControlGroups
-from local.deployment import MOCKS, PROXY, Deployment, DeploymentRecord, Ports
+from local.deployment import MOCKS, PROXY, Deployment
 from local.document import parse_document
 from local.errors import DocumentError, LocalError
 from local.executor import StepFailedError
@@ -34,6 +34,7 @@ from local.name_server import NameServer
 from local.network import Network, choose_subnet, host_networks, interfaces
 from local.processes import identify, wait_until
 from local.progress import Progress
+from local.record import INTERNAL, PUBLIC, BalancerRecord, DeploymentRecord, ListenerRecord, Ports
 from local.traces import find_processes
 
 pytestmark = pytest.mark.machine
@@ -152,16 +153,17 @@ def deployment(workshop: Workshop, image: Image) -> Iterator[Deployment]:
     network.add_address(internal)
     record = DeploymentRecord(
         subnet=network.subnet,
-        listen=IPv4Address("127.83.9.9"),
-        internal=internal,
         ports=PORTS,
         issuer="http://x",
-        oauth_health_path="/",
-        machines=(),
+        balancers={
+            PUBLIC: BalancerRecord(address=IPv4Address("127.83.9.9")),
+            INTERNAL: BalancerRecord(
+                address=internal, listeners=(ListenerRecord(port=9000, target_port=9000, role=MOCKS),)
+            ),
+        },
         user_data={MOCKS: "GREETING=hello\n"},
     )
-    made = Deployment(workshop.layout, record)
-    made.save()
+    made = Deployment.create(workshop.layout, record)
     made.dns.start({"mock-servers.secure-proxy.internal": internal})
     made.apply_listeners()
     made.launch(MOCKS).wait_booted()
