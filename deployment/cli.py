@@ -7,14 +7,19 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from deployment.account import connect
 from deployment.admitted import parse_cidr
+from deployment.certificates import trusted_certificates
 from deployment.console import Console, printable
-from deployment.deploy import DeployOptions, deploy, follow, settings_with
+from deployment.deploy import DeployOptions, deploy, follow
+from deployment.destroy import DestroyOptions, destroy
 from deployment.endpoint import find_endpoint
 from deployment.errors import AWS_ERRORS, DeploymentError, before_anything_starts, explanation
 from deployment.hints import Hints
+from deployment.settings import settings_with
+from deployment.stack import find_stack
 from stacks.names import ParameterNames
 
 INTERRUPTED = 130
@@ -78,7 +83,6 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     up = add("deploy", "deploy the stack, run the deployment workflow, follow it to its end", _deploy)
-    up.add_argument("--yes", action="store_true", help="ask nothing")
     up.add_argument("--no-wait", action="store_true", help="leave once the workflow has started")
     up.add_argument("--follow", metavar="ARN", help="only follow this execution of the workflow")
     up.add_argument(
@@ -97,9 +101,23 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="one execution at a time of each function (default: if the account's quota is large enough)",
     )
-    up.add_argument("--poll", type=_seconds, default=10.0, metavar="SECONDS", help="how often to look (default: 10)")
 
-    add("endpoint", "print the options by which `python -m client` finds the deployment, a word a line", _endpoint)
+    down = add("destroy", "delete the stack and the images that its pipelines have made", _destroy)
+    for command in (up, down):
+        command.add_argument("--yes", action="store_true", help="ask nothing")
+        command.add_argument(
+            "--poll", type=_seconds, default=10.0, metavar="SECONDS", help="how often to look (default: 10)"
+        )
+
+    where = add(
+        "endpoint", "print the options by which `python -m client` finds the deployment, a word a line", _endpoint
+    )
+    where.add_argument(
+        "--ca-file",
+        type=Path,
+        metavar="FILE",
+        help="write the certificates of the proxies to FILE, unless authorities signed them, and print it too",
+    )
     return parser
 
 
@@ -120,11 +138,28 @@ def _deploy(arguments: argparse.Namespace) -> None:
         deploy(options, os.environ, Console())
 
 
+def _destroy(arguments: argparse.Namespace) -> None:
+    options = DestroyOptions(
+        confirm=not arguments.yes,
+        context=tuple(arguments.context),
+        poll=arguments.poll,
+        hints=Hints(arguments.hint_options),
+    )
+    destroy(options, os.environ, Console())
+
+
 def _endpoint(arguments: argparse.Namespace) -> None:
+    hints = Hints(arguments.hint_options)
     names = ParameterNames(settings_with(arguments.context).ssm.project_prefix)
     with before_anything_starts():
-        endpoint = find_endpoint(connect(os.environ), names, Hints(arguments.hint_options))
-    print("\n".join(endpoint.client_options))
+        aws = connect(os.environ)
+        words = find_endpoint(aws, names, hints).client_options
+        stack = None if arguments.ca_file is None else find_stack(aws)
+        certificates = "" if stack is None else trusted_certificates(aws, stack)
+    if certificates:
+        arguments.ca_file.write_text(certificates, encoding="ascii")
+        words += ["--ca-file", str(arguments.ca_file)]
+    print("\n".join(words))
 
 
 def _context(text: str) -> str:

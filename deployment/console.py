@@ -31,7 +31,7 @@ class Console:
 
     def line(self, text: str, *, at: float | None = None) -> None:
         """One line; `at` is the time to show in seconds, unless it is that since the beginning."""
-        self.plain(f"{clock_time(self._clock() - self._began if at is None else at)}  {text}")
+        self.plain(self._timed(text, at))
 
     def plain(self, text: str = "") -> None:
         """Text as it is."""
@@ -40,12 +40,12 @@ class Console:
         self._stream.flush()
         self._spoke = self._clock()
 
-    def status(self, text: str, *, at: float) -> None:
+    def status(self, text: str, *, at: float | None = None) -> None:
         """What is going on now. Without a terminal it is a line whenever it changes, and once a minute."""
         if self._live:
             self._erase()
             width = shutil.get_terminal_size().columns - 1
-            self._stream.write(printable(f"{clock_time(at)}  {text}")[:width])
+            self._stream.write(printable(self._timed(text, at))[:width])
             self._stream.flush()
             self._drawn = True
         elif text != self._status or self._clock() - self._spoke >= _SIGN_OF_LIFE_SECONDS:
@@ -65,6 +65,9 @@ class Console:
         except EOFError:
             return False
         return answer.strip().lower() in ("y", "yes")
+
+    def _timed(self, text: str, at: float | None) -> str:
+        return f"{clock_time(self._clock() - self._began if at is None else at)}  {text}"
 
     def _erase(self) -> None:
         if self._drawn:

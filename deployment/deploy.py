@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from deployment.account import Aws, connect, identify
@@ -17,10 +17,11 @@ from deployment.execution import running_executions, start, state_machine_arn
 from deployment.facilities import image_scanning, reserved_concurrency
 from deployment.follow import Follower
 from deployment.hints import Hints
+from deployment.settings import settings_with
 from deployment.stack import Stack, check_deployable, find_stack
+from deployment.waiting import Waiter
 from stacks.names import ADMITTED_CIDR, IMAGE_SCANNING, RESERVED_CONCURRENCY, STACK, ParameterNames
-from stacks.options import DeploymentOptions
-from stacks.settings import ProjectSettings, SettingsError, load_settings
+from stacks.settings import ProjectSettings
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,11 @@ def deploy(options: DeployOptions, environment: Mapping[str, str], console: Cons
     """
     settings = settings_with(options.context)
     names = ParameterNames(settings.ssm.project_prefix)
-    if options.confirm and not sys.stdin.isatty():
-        raise NotStartedError("there is no terminal to confirm changes at: run it in one, or pass --yes")
     check_cli()
     with before_anything_starts():
         aws = connect(environment)
+        if options.confirm and not sys.stdin.isatty():
+            raise NotStartedError("there is no terminal to confirm changes at: run it in one, or pass --yes")
         parameters = _check_account(options, settings, aws, console)
         running = _running_execution(aws, names)
     if running is not None:
@@ -68,17 +69,8 @@ def follow(execution_arn: str, options: DeployOptions, environment: Mapping[str,
     with before_anything_starts():
         aws = connect(environment)
         identify(aws)
-    Follower(aws, console, options.hints, poll=options.poll).follow(execution_arn)
+    Follower(aws, Waiter(console, options.poll), options.hints).follow(execution_arn)
     _show_end(ParameterNames(settings.ssm.project_prefix), aws, console, options.hints)
-
-
-def settings_with(context: Sequence[str]) -> ProjectSettings:
-    """The settings of cdk.json with those that CDK context overrides. Raises `NotStartedError` with all problems."""
-    pairs = dict(entry.split("=", 1) for entry in context)
-    try:
-        return load_settings(overrides=DeploymentOptions.from_context(pairs).overrides)
-    except SettingsError as error:
-        raise NotStartedError(f"the settings cannot be used:\n{error}") from error
 
 
 def _check_account(options: DeployOptions, settings: ProjectSettings, aws: Aws, console: Console) -> dict[str, str]:
@@ -121,7 +113,7 @@ def _follow_instead(execution_arn: str, options: DeployOptions, aws: Aws, consol
             f"{text}\n  follow it: {options.hints.follow(execution_arn)}\n"
             f"  stop it:   aws stepfunctions stop-execution --execution-arn {execution_arn} --region {aws.region}"
         )
-    Follower(aws, console, options.hints, poll=options.poll).follow(execution_arn)
+    Follower(aws, Waiter(console, options.poll), options.hints).follow(execution_arn)
 
 
 def _run_workflow(options: DeployOptions, names: ParameterNames, aws: Aws, console: Console) -> bool:
@@ -135,7 +127,7 @@ def _run_workflow(options: DeployOptions, names: ParameterNames, aws: Aws, conso
     if not options.wait:
         console.plain(f"\n  not waited for; follow it: {options.hints.follow(execution_arn)}")
         return False
-    Follower(aws, console, options.hints, poll=options.poll).follow(execution_arn)
+    Follower(aws, Waiter(console, options.poll), options.hints).follow(execution_arn)
     console.line("deployed")
     return True
 

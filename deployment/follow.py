@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from botocore.exceptions import ClientError
 
 from deployment.account import Aws
-from deployment.console import Console
 from deployment.errors import (
     AWS_ERRORS,
     DeploymentError,
@@ -18,11 +16,10 @@ from deployment.errors import (
     NotStartedError,
     explanation,
     is_denied,
-    is_expired,
-    may_pass,
 )
 from deployment.hints import Hints
 from deployment.story import Story, plain_cause
+from deployment.waiting import Waiter
 from lambdas.common.builds import builds_of, status_of
 from lambdas.common.errors import error_code
 
@@ -32,31 +29,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PATIENCE_SECONDS = 15 * 60.0
-_LONGEST_PAUSE_SECONDS = 60.0
 _UNKNOWN = ("ExecutionDoesNotExist", "InvalidArn")
 
 
 class Follower:
-    """Shows one execution state by state. `poll` is in seconds."""
+    """Shows one execution state by state."""
 
-    def __init__(
-        self,
-        aws: Aws,
-        console: Console,
-        hints: Hints,
-        *,
-        poll: float,
-        sleep: Callable[[float], None] = time.sleep,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, aws: Aws, waiter: Waiter, hints: Hints) -> None:
         self._aws = aws
         self._sfn: SFNClient = aws.client("stepfunctions")
-        self._console = console
+        self._waiter = waiter
+        self._console = waiter.console
         self._hints = hints
-        self._poll = poll
-        self._sleep = sleep
-        self._clock = clock
         self._last_event = 0
         self._page: str | None = None  # token of the page that the newest events are on
         self._may_ask_builds = True
@@ -71,7 +55,7 @@ class Follower:
         try:
             self._follow(execution_arn)
         except KeyboardInterrupt:
-            raise InterruptedByUserError(f"interrupted. {self._goes_on(execution_arn)}") from None
+            raise InterruptedByUserError(f"interrupted.\n{self._goes_on(execution_arn)}") from None
         finally:
             self._console.settle()
 
@@ -87,7 +71,7 @@ class Follower:
             if execution["status"] != "RUNNING":
                 break
             self._show_status(story)
-            self._sleep(self._poll)
+            self._waiter.sleep(self._waiter.poll)
         self._conclude(execution, story)
 
     def _describe(self, arn: str) -> DescribeExecutionOutputTypeDef:
@@ -142,22 +126,10 @@ class Follower:
         return next((status_of(entry) for entry in summaries if entry["arn"] == build["buildArn"]), "PENDING")
 
     def _patiently(self, arn: str, call: Callable[[], T]) -> T:
-        """The result of `call`, tried again while AWS throttles, fails on its side or is out of reach."""
-        deadline, pause = self._clock() + _PATIENCE_SECONDS, 2.0
-        while True:
-            try:
-                return call()
-            except AWS_ERRORS as error:
-                if is_expired(error):
-                    text = f"the AWS session has expired ({error}). {self._goes_on(arn)}"
-                    raise DeploymentError(f"{text}\n  renew the session first (with SSO: aws sso login)") from error
-                if not may_pass(error):
-                    raise DeploymentError(f"{explanation(error)}. {self._goes_on(arn)}") from error
-                if self._clock() >= deadline:
-                    raise DeploymentError(f"{explanation(error)}. {self._goes_on(arn)}") from error
-                self._console.line(f"no answer, trying again: {error}")
-                self._sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        try:
+            return self._waiter.patiently(call)
+        except AWS_ERRORS as error:
+            raise DeploymentError(f"{explanation(error)}.\n{self._goes_on(arn)}") from error
 
     def _conclude(self, execution: DescribeExecutionOutputTypeDef, story: Story) -> None:
         status = execution["status"]
@@ -169,7 +141,7 @@ class Follower:
 
     def _goes_on(self, arn: str) -> str:
         return (
-            "The execution goes on.\n"
+            "  The execution goes on.\n"
             f"  follow it: {self._hints.follow(arn)}\n"
             f"  stop it:   aws stepfunctions stop-execution --execution-arn {arn} --region {self._aws.region}"
         )

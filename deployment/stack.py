@@ -95,8 +95,7 @@ def first_failure(aws: Aws, stack: Stack) -> Iterator[str]:
         if event["ResourceType"] == "AWS::CloudFormation::Stack" and event["ResourceStatus"] in _BEGINNINGS:
             break
     if first is not None:
-        reason = first.get("ResourceStatusReason", "no reason given")
-        yield f"{first['LogicalResourceId']} ({first['ResourceType']}): {reason}"
+        yield _told(first)
 
 
 def resources_of(aws: Aws, stack: Stack) -> list[Resource]:
@@ -108,3 +107,16 @@ def resources_of(aws: Aws, stack: Stack) -> list[Resource]:
         for entry in page["StackResourceSummaries"]
         if entry["ResourceStatus"] not in _GONE and entry.get("PhysicalResourceId")
     ]
+
+
+def failed_deletions(aws: Aws, stack: Stack) -> list[str]:
+    """The resources that CloudFormation could not delete, each with the reason."""
+    pages = aws.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack.id)
+    entries = (entry for page in pages for entry in page["StackResourceSummaries"])
+    return [_told(entry) for entry in entries if entry["ResourceStatus"] == "DELETE_FAILED"]
+
+
+def _told(entry: Mapping[str, Any]) -> str:
+    """A resource or event of the stack: `Resource (type): reason`."""
+    reason = entry.get("ResourceStatusReason", "no reason given")
+    return f"{entry['LogicalResourceId']} ({entry['ResourceType']}): {reason}"
