@@ -6,9 +6,27 @@ source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
 
 usage() {
   cat <<'TEXT'
-Usage: bash deploy.sh --local [OPTION...]
+Usage: bash deploy.sh [OPTION...]
+       bash deploy.sh --local [LOCAL OPTION...]
 
-Builds both machine images from the component documents, boots them on this machine behind load balancers, waits until
+Deploys the stack EC2ImageBuilderSecureProxy into the AWS account that the environment names, starts the workflow that
+builds both machine images and launches the fleets, follows it to its end and prints the endpoints. Running it again is
+safe: it updates the stack, builds new images and rolls them out.
+
+It needs AWS credentials as the AWS CLI finds them (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or SSO) and
+AWS_DEFAULT_REGION; CDK_DEFAULT_REGION is taken from it. Everything is checked before anything is changed.
+
+  --yes                         ask nothing (without it, the CDK asks before it widens permissions)
+  --no-wait                     leave once the workflow has started
+  --follow ARN                  only follow an execution that was started before
+  --admitted-cidr CIDR          who may reach the public ports (default: as externalIp in cdk.json says, that is, the
+                                public address of this machine)
+  --[no-]image-scanning         have Amazon Inspector scan new images (default: if it is switched on for EC2)
+  --[no-]reserved-concurrency   one execution at a time of each function (default: if the account's quota suffices)
+  -c, --context KEY=VALUE       CDK context, such as projectSettings.proxyFleet.minCapacity=3
+  --poll SECONDS                how often to look while following (default: 10)
+
+With --local: builds both machine images from the component documents, boots them on this machine behind load balancers, waits until
 all is healthy and prints the endpoints. Needs Linux (Debian or Ubuntu) and root; installs what is missing.
 
   --local                       deploy on this machine, no AWS account needed
@@ -20,8 +38,8 @@ all is healthy and prints the endpoints. Needs Linux (Debian or Ubuntu) and root
   --name NAME --listen ADDRESS  a second deployment beside the default one
   -h, --help                    this text
 
-Exit codes: 0 deployed, 1 failed, 2 could not start (usage or prerequisites).
-See also: bash execute_e2e_tests.sh --local, bash destroy.sh --local, .venv/bin/python -m local status
+Exit codes: 0 deployed, 1 failed, 2 could not start (usage or prerequisites), 130 interrupted.
+See also: bash execute_e2e_tests.sh [--local], bash destroy.sh [--local], .venv/bin/python -m local status
 TEXT
 }
 
@@ -39,7 +57,8 @@ main() {
     shift
   done
   if [[ ${target} != local ]]; then
-    die "the deployment to AWS is not built yet; use --local to deploy on this machine" "${EXIT_NOT_STARTED}"
+    ensure_aws_target
+    aws_target deploy "${arguments[@]}"
   fi
   ensure_local_target
   local_target up "${arguments[@]}"

@@ -6,9 +6,18 @@ source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
 
 usage() {
   cat <<'TEXT'
-Usage: bash destroy.sh --local [--name NAME] [--purge-cache]
+Usage: bash destroy.sh [--yes] [-c KEY=VALUE] [--poll SECONDS]
+       bash destroy.sh --local [--name NAME] [--purge-cache]
 
-Stops the machines and load balancers of the local deployment and removes every process, mount, namespace, bridge and
+Removes the deployment from the AWS account that the environment names: prints what there is, asks, empties the groups,
+deletes the stack, then the Image Builder images, AMIs and snapshots that its pipelines have made, and looks that nothing
+is left. Safe to run again, also after it was interrupted and when the stack is gone already.
+
+  --yes                    ask nothing
+  -c, --context KEY=VALUE  CDK context, if the deployment was made with any
+  --poll SECONDS           how often to look while waiting (default: 10)
+
+With --local: stops the machines and load balancers of the local deployment and removes every process, mount, namespace, bridge and
 directory it left, also after a deployment that was killed half-way. Safe to run again.
 
   --local        the deployment on this machine
@@ -16,7 +25,7 @@ directory it left, also after a deployment that was killed half-way. Safe to run
   --purge-cache  also remove the cached base system and package downloads
   -h, --help     this text
 
-Exit codes: 0 nothing is left, 1 something is left (it is named), 2 could not start.
+Exit codes: 0 nothing is left, 1 something is left (it is named), 2 could not start, 130 interrupted.
 TEXT
 }
 
@@ -34,7 +43,8 @@ main() {
     shift
   done
   if [[ ${target} != local ]]; then
-    die "the deployment to AWS is not built yet; use --local to remove the one on this machine" "${EXIT_NOT_STARTED}"
+    ensure_virtualenv
+    aws_target destroy "${arguments[@]}"
   fi
   ensure_local_target
   local_target down "${arguments[@]}"

@@ -104,7 +104,10 @@ ensure_virtualenv() {
 # Makes node_modules hold the CDK CLI that package-lock.json pins, and puts `cdk` into the virtualenv.
 ensure_cdk_cli() {
   local wanted stamp="${PROJECT_DIR}/node_modules/.package-lock.sha256"
-  command -v npm >/dev/null || ensure_debian_packages nodejs npm
+  if ! command -v npm >/dev/null; then
+    has_apt || die "npm is missing, which installs the CDK CLI; install Node.js and try again" "${EXIT_NOT_STARTED}"
+    ensure_debian_packages nodejs npm
+  fi
   wanted="$(sha256sum "${PROJECT_DIR}/package-lock.json" | cut -d' ' -f1)"
   if [[ ! -f ${stamp} || "$(<"${stamp}")" != "${wanted}" ]]; then
     step "Installing the CDK CLI into node_modules"
@@ -113,6 +116,18 @@ ensure_cdk_cli() {
     printf '%s\n' "${wanted}" >"${stamp}"
   fi
   ln -sfn ../../node_modules/.bin/cdk "${VENV_DIR}/bin/cdk"
+}
+
+# What a deployment to AWS needs on this machine.
+ensure_aws_target() {
+  ensure_virtualenv
+  ensure_cdk_cli
+}
+
+# aws_target COMMAND [ARG...]: hands over to `python -m deployment`.
+aws_target() {
+  cd "${PROJECT_DIR}" || exit "${EXIT_FAILED}"
+  exec "${PYTHON}" -m deployment "$@"
 }
 
 # What `--local` needs beyond Python; `python -m local` knows the packages.

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -97,20 +98,27 @@ def tls_port(tmp_path: Path) -> Iterator[int]:
 
 
 def test_a_certificate_that_nobody_trusts_is_looked_at_all_the_same(program: ModuleType, tls_port: int) -> None:
-    assert program.certificate_days_left(tls_port, now=datetime.now(UTC)) == 10
+    record: dict[str, Any] = {"_aws": {"CloudWatchMetrics": [{"Metrics": []}]}}
+    program.add_certificate(record, program.shown_certificate(tls_port), now=datetime.now(UTC))
+    assert record["CertificateDaysLeft"] == 10
 
 
-def test_a_certificate_that_has_ended_has_negative_days_left(program: ModuleType, tls_port: int) -> None:
-    assert program.certificate_days_left(tls_port, now=datetime.now(UTC) + timedelta(days=20)) == -10
+def test_a_certificate_that_has_ended_has_negative_days_left(program: ModuleType) -> None:
+    record: dict[str, Any] = {"_aws": {"CloudWatchMetrics": [{"Metrics": []}]}}
+    ended = made(NOW - timedelta(days=9, hours=12), ec.generate_private_key(ec.SECP256R1()))
+    program.add_certificate(record, der(ended), now=NOW)
+    assert record["CertificateDaysLeft"] == -10
 
 
-def test_the_record_tells_the_days_left(
-    program: ModuleType, server: StatusServer, tls_port: int, capsys: pytest.CaptureFixture[str]
+def test_the_record_tells_the_days_left_and_the_certificate(
+    program: ModuleType, server: StatusServer, tls_port: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.body = json.dumps(STATUS).encode()
     assert program.main(["--url", server.url, "--tls-port", str(tls_port)]) == 0
-    record = json.loads(capsys.readouterr().out)
+    (line,) = capsys.readouterr().out.splitlines()
+    record = json.loads(line)
     assert record["CertificateDaysLeft"] == 10
+    assert record["Certificate"] == (tmp_path / "cert.pem").read_text()
     metrics = record["_aws"]["CloudWatchMetrics"][0]["Metrics"]
     assert {"Name": "CertificateDaysLeft", "Unit": "Count"} in metrics
     assert len(metrics) == 5

@@ -47,10 +47,10 @@ class CertificateError(Exception):
     """The certificate cannot be had or read."""
 
 
-def certificate_days_left(port: int, *, now: datetime) -> int:
-    """Whole days, rounded down, until the certificate ends that clients of the TLS port on this machine are shown.
+def shown_certificate(port: int) -> bytes:
+    """The certificate, as DER, that clients of the TLS port on this machine are shown.
 
-    Negative when it has ended. It is looked at, not trusted: nothing is verified. Raises CertificateError.
+    It is looked at, not trusted: nothing is verified. Raises CertificateError.
     """
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -58,10 +58,9 @@ def certificate_days_left(port: int, *, now: datetime) -> int:
     try:
         plain = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS)
         with plain, context.wrap_socket(plain) as connection:
-            der = connection.getpeercert(binary_form=True)
+            return connection.getpeercert(binary_form=True) or b""
     except OSError as error:
         raise CertificateError(f"port {port}: {error}") from error
-    return (not_after(der or b"") - now).days
 
 
 def not_after(der: bytes) -> datetime:
@@ -137,10 +136,16 @@ def embedded_metrics(status: Mapping[str, Any], *, host: str, timestamp_ms: int)
     return record
 
 
-def add_certificate(record: dict[str, Any], days_left: int) -> None:
-    """Adds how many days the certificate is still valid."""
+def add_certificate(record: dict[str, Any], der: bytes, *, now: datetime) -> None:
+    """Adds for how many whole days, rounded down, the certificate is still valid: negative when it has ended.
+
+    The certificate itself goes along: whoever may read the log can trust it, though each machine makes its own.
+    Raises CertificateError.
+    """
+    days_left = (not_after(der) - now).days
     record["_aws"]["CloudWatchMetrics"][0]["Metrics"].append({"Name": CERTIFICATE_METRIC, "Unit": "Count"})
     record[CERTIFICATE_METRIC] = days_left
+    record["Certificate"] = ssl.DER_cert_to_PEM_cert(der)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -156,7 +161,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     if arguments.tls_port is not None:
         try:
-            add_certificate(record, certificate_days_left(arguments.tls_port, now=datetime.now(_UTC)))
+            add_certificate(record, shown_certificate(arguments.tls_port), now=datetime.now(_UTC))
         except CertificateError as error:
             # The counts are right all the same.
             print(f"nginx-metrics: {error}", file=sys.stderr)

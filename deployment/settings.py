@@ -1,0 +1,18 @@
+"""The settings of a deployment: `cdk.json`, with what CDK context overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deployment.errors import NotStartedError
+from stacks.options import DeploymentOptions
+from stacks.settings import ProjectSettings, SettingsError, load_settings
+
+
+def settings_with(context: Sequence[str]) -> ProjectSettings:
+    """The settings of cdk.json with those that CDK context overrides. Raises `NotStartedError` with all problems."""
+    pairs = dict(entry.split("=", 1) for entry in context)
+    try:
+        return load_settings(overrides=DeploymentOptions.from_context(pairs).overrides)
+    except SettingsError as error:
+        raise NotStartedError(f"the settings cannot be used:\n{error}") from error
