@@ -3,7 +3,8 @@
 As an NLB does: bytes pass unchanged; a connection may idle 350 s; targets are checked for health at a port and path
 of their own; if none is healthy, all get traffic all the same ("fail open"); if none even accepts a connection, the
 client is refused. HAProxy accepts before it connects, so that last property needs `gate.lua`, which stops a listener
-without targets.
+without targets. And it takes a target that it has not asked yet for healthy, as an NLB does not: the states that
+it starts with tell it otherwise (target_states).
 
 Otherwise than an NLB: connections come from the host's address, checks are every half second instead of 5 to 300 s, and
 established connections of a target that became unhealthy are left alone.
@@ -24,6 +25,7 @@ from pathlib import Path
 
 from local.errors import LocalError
 from local.processes import Daemon, run_tool, signal_process, wait_until
+from local.target_states import initial_states
 from local.traces import MARKER
 
 _GATE = Path(__file__).with_name("gate.lua")
@@ -61,12 +63,16 @@ class Listener:
 
 @dataclass(frozen=True)
 class TargetHealth:
-    """What a balancer thinks of a target; `reason` says why it is not healthy."""
+    """What a balancer thinks of a target; `reason` says why it is not healthy.
+
+    `asked` is whether it has a verdict; without one the target is not healthy.
+    """
 
     listener_port: int
     target: str
     healthy: bool
     reason: str
+    asked: bool = True
 
 
 def render(name: str, address: IPv4Address, listeners: Sequence[Listener], run: Path, user: str | None) -> str:
@@ -74,6 +80,7 @@ def render(name: str, address: IPv4Address, listeners: Sequence[Listener], run: 
     lines = [
         "global",
         f"    stats socket {run / name}.sock mode 600 level admin" + (f" user {user}" if user else ""),
+        f"    server-state-file {run / name}.states",
         f"    setenv GATE_SOCKET {run / name}.sock",
         f"    lua-load {_GATE}",
         "    log stderr format raw daemon",
@@ -84,6 +91,7 @@ def render(name: str, address: IPv4Address, listeners: Sequence[Listener], run: 
         "",
         "defaults",
         "    mode tcp",
+        "    load-server-state-from-file global",
         "    log global",
         "    option dontlognull",
         "    option dontlog-normal",  # what failed is worth a line, what went well is not
@@ -148,8 +156,20 @@ class Balancer:
 
         Raises `LocalError` if HAProxy refuses the configuration, which leaves the former in force.
         """
+        text = render(self.name, self.address, listeners, self.run, _unprivileged())
+        if self.running and self._unchanged(text):
+            return
+        servers = [
+            (backend, target.name, str(target.address), target.port)
+            for listener in listeners
+            for target in listener.targets
+            for backend in (f"healthy_{listener.port}", f"any_{listener.port}")
+        ]
+        states = self.run / f"{self.name}.states"
+        states.write_text(initial_states(servers, self._states()), encoding="utf-8")
+        states.chmod(0o644)
         candidate = self.configuration.with_suffix(".new")
-        candidate.write_text(render(self.name, self.address, listeners, self.run, _unprivileged()), encoding="utf-8")
+        candidate.write_text(text, encoding="utf-8")
         run_tool(["haproxy", "-c", "-q", "-f", str(candidate)], what=f"checking load balancer {self.name}")
         candidate.replace(self.configuration)
         identity = self._daemon.identity
@@ -166,24 +186,40 @@ class Balancer:
             raise LocalError(f"load balancer {self.name} did not take its new listeners:\n{self._daemon.tail()}")
 
     def health(self) -> list[TargetHealth]:
-        """The health of every target of every listener; empty if the balancer does not run."""
+        """The health of every target; empty if the balancer does not run."""
         try:
             text = self._command("show stat")
         except OSError:
             return []
+        rows = {(row["pxname"], row["svname"]): row for row in csv.DictReader(io.StringIO(text.removeprefix("# ")))}
         found = []
-        for row in csv.DictReader(io.StringIO(text.removeprefix("# "))):
-            kind, _, port = row["pxname"].partition("_")
-            if kind == "healthy" and row["svname"] not in ("BACKEND", "FRONTEND"):
-                healthy = row["status"].startswith("UP")
-                reason = "" if healthy else f"{row['check_status']} {row['last_chk'] or ''} {row['check_code']}".strip()
-                found.append(TargetHealth(int(port), row["svname"], healthy, reason))
+        for (backend, target), row in rows.items():
+            kind, _, port = backend.partition("_")
+            if kind == "healthy" and target != "BACKEND":
+                checks = row["check_status"], rows[f"any_{port}", target]["check_status"]
+                # While the gate is shut, clients are refused.
+                open_ = rows[f"listener_{port}", "FRONTEND"]["status"] == "OPEN"
+                up, asked = row["status"].startswith("UP"), not {"INI", ""} & set(checks)
+                healthy = up and asked and open_
+                reason = f"{row['check_status']} {row['last_chk'] or ''} {row['check_code']}".strip()
+                found.append(TargetHealth(int(port), target, healthy, "" if healthy else reason, asked and open_ >= up))
         return found
 
     def stop(self) -> None:
         """End the balancer with all its connections."""
         self._daemon.stop(grace=2)
         (self.run / f"{self.name}.sock").unlink(missing_ok=True)
+
+    def _unchanged(self, text: str) -> bool:
+        with suppress(OSError):
+            return self.configuration.read_text(encoding="utf-8") == text
+        return False
+
+    def _states(self) -> str:
+        """What the running process says of its targets; empty if there is none."""
+        with suppress(OSError):
+            return self._command("show servers state")
+        return ""
 
     def _wait_answers(self) -> None:
         if not wait_until(lambda: self._worker() is not None or not self.running, 10) or not self.running:
