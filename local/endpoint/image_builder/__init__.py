@@ -1,0 +1,1 @@
+"""EC2 Image Builder, which moto does not have."""
