@@ -1,0 +1,1 @@
+"""The local AWS endpoint: moto, extended where the product needs more than moto does."""
