@@ -20,7 +20,7 @@ from botocore.exceptions import (
 
 from deployment.errors import AWS_ERRORS, NotStartedError, explanation
 
-_CONFIG = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
+_CONFIG = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 3})
 _HOW_TO_SIGN_IN = (
     "AWS credentials are missing: export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE with the name of "
     "a profile (with SSO: aws configure sso, then aws sso login)"

@@ -60,14 +60,16 @@ def _environment(region: str) -> dict[str, str]:
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str], interrupted: str) -> int:
-    process = subprocess.Popen(command, cwd=ROOT, env=dict(environment))
+    process: subprocess.Popen[bytes] | None = None
     try:
+        process = subprocess.Popen(command, cwd=ROOT, env=dict(environment))
         return process.wait()
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the message below is what the user needs now
         # A terminal's Ctrl-C has reached the CLI too; a signal sent to us alone has not.
-        process.terminate()
-        process.wait()
+        if process is not None:
+            process.terminate()
+            process.wait()
         raise InterruptedByUserError(interrupted) from None
 
 

@@ -27,6 +27,7 @@ class Call:
     answer: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None  # the service's error code, instead of the answer
     status: int = 400
+    message: str = ""  # the service's words, if they matter
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class StubbedClients:
             stubber.add_client_error(
                 call.operation,
                 service_error_code=call.error,
-                service_message=f"{call.error} of {call.operation}",
+                service_message=call.message or f"{call.error} of {call.operation}",
                 http_status_code=call.status,
                 expected_params=dict(call.parameters),
             )
