@@ -22,7 +22,6 @@ For tests and other programs
     deployment.trust_file()           writes and names the CA file for clients
     deployment.dns.set(name, addr)    answer a name with another address
     deployment.move_internal_balancer()   the internal load balancer and its name move to another address
-    local.up.wait_healthy(deployment, seconds)   what is still not healthy after that time; empty if all is
 
 `local.machine.Machine`:
 

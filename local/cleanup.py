@@ -16,6 +16,7 @@ from pathlib import Path
 from local.base_root import BaseRoot
 from local.control_groups import ControlGroups
 from local.downloads import Downloads
+from local.endpoint.control import Endpoint
 from local.errors import LocalError
 from local.images import remove_trees
 from local.layout import Layout
@@ -41,10 +42,12 @@ class Cleanup:
         return Traces.of(self._roots(), self._namespaces(), f"{self.layout.identity}-")
 
     def stop(self) -> None:
-        """End machines (gracefully), load balancers, name server and builds; remove their network and their disks.
+        """End the endpoint, machines (gracefully), load balancers, name server and builds; remove their network and their disks.
 
         Published images and logs stay. Raises `LocalError` naming what cannot be removed.
         """
+        # First, lest it take machines that end for ones that died, and start others.
+        Endpoint(self.layout).stop()
         self._shut_down_machines()
         kill_all(self.traces())
         unmount_below(self.layout.state)
@@ -55,7 +58,7 @@ class Cleanup:
         self._tidy_after_nspawn()
         Downloads(self.layout.cache_base / "downloads").release(f"{self.layout.identity}-")
         BaseRoot(self.layout.cache_base / "base").discard_partial()
-        for path in (self.layout.record, self.layout.ca_file):
+        for path in (self.layout.record, self.layout.ca_file, self.layout.deployed):
             path.unlink(missing_ok=True)
         _remove(self.layout.machines, self.layout.builds, self.layout.run)
 

@@ -13,8 +13,10 @@ from contextlib import suppress
 
 from local.base_root import DEFAULT_MIRROR
 from local.cleanup import Cleanup, stop_command
+from local.commands import Commands
 from local.control_groups import ControlGroups
 from local.deployment import Deployment
+from local.endpoint.control import Endpoint
 from local.errors import LocalError, UsageError
 from local.images import remove_tree
 from local.layout import Layout
@@ -93,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("external", "openidc"),
         help="instead of external (distribution build) or what cdk.json says (source build)",
     )
-    up.add_argument("--rebuild", action="store_true", help="build the images again and replace a running deployment")
+    up.add_argument("--proxies", type=_count, default=1, metavar="N", help="how many proxies, 1 to 4 (default: 1)")
     up.add_argument(
         "--listen", default="127.0.0.1", metavar="ADDRESS", help="a loopback address for the public listeners"
     )
@@ -128,7 +130,7 @@ def _up(arguments: argparse.Namespace) -> int:
         source_base_url=arguments.source_base_url.rstrip("/"),
         bridge=arguments.bridge,
         authentication=arguments.authentication,
-        rebuild=arguments.rebuild,
+        proxies=arguments.proxies,
         listen=check_listen(arguments.listen),
     )
     check_platform()
@@ -149,7 +151,6 @@ def _up(arguments: argparse.Namespace) -> int:
         ) from None
     print()
     print(text(status(deployment)))
-    print("\n  next: bash execute_e2e_tests.sh --local     and, to remove it: bash destroy.sh --local")
     return 0
 
 
@@ -204,7 +205,12 @@ def _down(arguments: argparse.Namespace) -> int:
         stop_command(error.holder, print)
     with locked(layout.lock, wait=True):
         existed = layout.state.exists()
+        destroyed = _destroy_on_endpoint(layout)
         Cleanup(layout, ControlGroups()).remove()
+    if not destroyed:
+        raise LocalError(
+            "what was deployed could not be destroyed as on AWS, see above; the machines and all else here are removed"
+        )
     print(f"deployment {layout.name!r}: " + ("removed; nothing of it is left" if existed else "there was none"))
     if arguments.purge_cache:
         remove_tree(layout.cache_base)
@@ -212,6 +218,19 @@ def _down(arguments: argparse.Namespace) -> int:
     elif layout.cache_base.is_dir():
         print(f"cache kept in {layout.cache_base} (base root and package downloads); remove it with --purge-cache")
     return 0
+
+
+def _destroy_on_endpoint(layout: Layout) -> bool:
+    """Whether nothing that was deployed is left on the endpoint; an unfinished deployment goes with the endpoint."""
+    if not layout.deployed.exists() or not Endpoint(layout).running:
+        return True
+    return Commands(layout).destroy() == 0
+
+
+def _count(text: str) -> int:
+    if text not in ("1", "2", "3", "4"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 4")
+    return int(text)
 
 
 def _prerequisites(arguments: argparse.Namespace) -> int:

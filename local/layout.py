@@ -61,6 +61,11 @@ class Layout:
         return self.state / "logs"
 
     @property
+    def progress(self) -> Path:
+        """What the endpoint says of builds and machines, a line each, for whoever deploys."""
+        return self.logs / "progress.log"
+
+    @property
     def run(self) -> Path:
         """Process identities, sockets and generated configuration."""
         return self.state / "run"
@@ -73,6 +78,11 @@ class Layout:
     @property
     def record(self) -> Path:
         return self.state / "deployment.json"
+
+    @property
+    def deployed(self) -> Path:
+        """There since the first deployment that succeeded."""
+        return self.state / "deployed"
 
     @property
     def ca_file(self) -> Path:

@@ -137,6 +137,7 @@ ensure_local_target() {
     "${EXIT_NOT_STARTED}"
   has_apt || die "--local needs Debian or Ubuntu: there is no apt-get here" "${EXIT_NOT_STARTED}"
   ensure_virtualenv
+  ensure_cdk_cli
   local packages
   packages="$(cd "${PROJECT_DIR}" && "${PYTHON}" -m local prerequisites)" || exit "${EXIT_NOT_STARTED}"
   if [[ -n ${packages} ]]; then

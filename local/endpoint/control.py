@@ -11,6 +11,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.base_root import DEFAULT_MIRROR
 from local.endpoint.account import ACCOUNT, REGION
 from local.endpoint.server import HOST, environment
 from local.errors import LocalError
@@ -23,9 +24,10 @@ _READY_WITHIN = 60  # seconds; it takes about three
 
 @dataclass(frozen=True)
 class Endpoint:
-    """The endpoint of the deployment with that layout."""
+    """The endpoint of the deployment with that layout. It builds images from packages of the Debian `mirror`."""
 
     layout: Layout
+    mirror: str = DEFAULT_MIRROR
 
     @property
     def running(self) -> bool:
@@ -46,7 +48,10 @@ class Endpoint:
         port = _free_port()
         self._record.write_text(json.dumps({"port": port}), encoding="ascii")
         self._daemon.start(
-            [sys.executable, "-m", "local.endpoint", "--name", self.layout.name, "--port", str(port)],
+            [
+                *(sys.executable, "-m", "local.endpoint", "--name", self.layout.name, "--port", str(port)),
+                *("--debian-mirror", self.mirror),
+            ],
             environment={
                 "PATH": os.environ.get("PATH", os.defpath),
                 "LANG": "C.UTF-8",

@@ -1,4 +1,4 @@
-"""AWS Lambda's Invoke, in place of moto's, which needs Docker or answers from a list.
+"""AWS Lambda's Invoke, in place of moto's, which needs Docker or answers from a list; GetAccountSettings, which it lacks.
 
 moto keeps the functions. Here their code is unpacked and run: each invocation in a process of its own, with the
 function's handler, environment, timeout and reserved concurrency, its log in `function-NAME.log`. An invocation of type
@@ -34,6 +34,8 @@ from local.layout import Layout
 from local.traces import MARKER
 
 _PATH = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
+_SETTINGS_PATH = "/2016-08-19/account-settings"
+_CONCURRENCY = 1000  # executions at once in an account, as AWS grants them
 _PROGRAM = Path(__file__).with_name("function_process.py")
 
 
@@ -59,13 +61,16 @@ class Functions:
         self._lock = threading.Lock()
 
     def serves(self, method: str, path: str) -> bool:
-        """Whether a request to AWS Lambda is an invocation."""
+        """Whether a request to AWS Lambda is for us: an invocation, or the question for the account's settings."""
+        if path.rstrip("/") == _SETTINGS_PATH:
+            return method == "GET"
         return method == "POST" and _PATH.fullmatch(path) is not None
 
     def respond(self, request: Request) -> Response:
-        """The answer to an invocation, as the API reference of Invoke has it."""
+        """The answer, as the API reference of Invoke or GetAccountSettings has it."""
         match = _PATH.fullmatch(request.path)
-        assert match  # noqa: S101 - the caller asked `serves`
+        if match is None:
+            return _account_settings()
         kind = request.headers.get("X-Amz-Invocation-Type", "RequestResponse")
         try:
             function = lambda_backends[ACCOUNT][REGION].get_function(match[1])
@@ -196,3 +201,10 @@ def _facts(function: LambdaFunction, request_id: str) -> dict[str, Any]:
 def _error(status: HTTPStatus, code: str, message: str, **further: str) -> Response:
     body = json.dumps({"Type": "User", "Message": message, "message": message, **further})
     return Response(body, status, {"X-Amzn-ErrorType": code}, content_type="application/json")
+
+
+def _account_settings() -> Response:
+    functions = lambda_backends[ACCOUNT][REGION].list_functions()
+    reserved = sum(int(function.reserved_concurrency or 0) for function in functions)
+    limit = {"ConcurrentExecutions": _CONCURRENCY, "UnreservedConcurrentExecutions": _CONCURRENCY - reserved}
+    return Response(json.dumps({"AccountLimit": limit}), content_type="application/json")

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
@@ -27,6 +27,7 @@ from local.endpoint.cloudformation import resources_custom
 from local.endpoint.cloudformation.api import CloudFormation
 from local.endpoint.functions import Functions
 from local.endpoint.image_builder.api import ImageBuilderApi
+from local.endpoint.image_builder.builds import Workshop
 from local.endpoint.seed import seed
 from local.endpoint.services import Service
 from local.layout import Layout
@@ -58,7 +59,7 @@ def environment(port: int) -> dict[str, str]:
 class Application:
     """The WSGI application."""
 
-    def __init__(self, layout: Layout, port: int) -> None:
+    def __init__(self, layout: Layout, port: int, make_workshop: Callable[[Clients], Workshop]) -> None:
         os.environ["MOTO_PORT"] = str(port)  # where moto's Step Functions call Lambda
         default_user_config["stepfunctions"]["execute_state_machine"] = True
         default_user_config["iam"]["load_aws_managed_policies"] = True
@@ -66,9 +67,10 @@ class Application:
         self.clients = Clients(self, f"http://localhost:{port}")
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._functions = Functions(layout, environment(port))
+        self.image_builder = ImageBuilderApi(make_workshop(self.clients))
         self._services = {
             "cloudformation": Service("cloudformation", CloudFormation(self.clients)),
-            "imagebuilder": Service("imagebuilder", ImageBuilderApi()),
+            "imagebuilder": Service("imagebuilder", self.image_builder),
         }
         seed(self.clients)
 
@@ -103,6 +105,6 @@ def _unknown_operation(request: Request, message: str) -> Response:
     return Response(f"<ErrorResponse>{error}</ErrorResponse>", 400, content_type="text/xml")
 
 
-def make(layout: Layout, port: int) -> BaseWSGIServer:
-    """The server; the caller runs it. Raises `OSError` if the port is taken."""
-    return make_server(HOST, port, Application(layout, port), threaded=True, request_handler=MotoRequestHandler)
+def listen(application: Application, port: int) -> BaseWSGIServer:
+    """The application's server; the caller runs it. Raises `OSError` if the port is taken."""
+    return make_server(HOST, port, application, threaded=True, request_handler=MotoRequestHandler)

@@ -152,7 +152,7 @@ class Engine:
         made = _kind(before).update(self._context(before), before.made, old, new)
         unknown = [name for name in new.unused() if old.get(name) != new.get(name)]
         if unknown:
-            raise ResourceError(_unknown(wanted, Properties({name: None for name in unknown})))
+            raise ResourceError(_unknown(wanted, Properties(dict.fromkeys(unknown))))
         return made
 
     def _delete(self, resource: Resource) -> None:

@@ -16,7 +16,6 @@ from local.layout import REPOSITORY, Layout
 from local.machine import MachineDescription
 from local.record import INTERNAL, PUBLIC, BalancerRecord, DeploymentRecord, ListenerRecord, Ports, RecordFile
 from local.status import client_options, status, text
-from local.up import wait_healthy
 
 READY = HealthCheck(8080, "/readyz")
 RECORD = DeploymentRecord(
@@ -162,9 +161,3 @@ def test_the_clients_options_verify_certificate_and_issuer(deployment: Deploymen
     assert words[words.index("--issuer") + 1] == RECORD.issuer
     assert words[words.index("--ca-file") + 1] == str(deployment.layout.ca_file)
     assert "--insecure" not in words
-
-
-def test_targets_of_a_balancer_that_does_not_run_are_not_healthy(deployment: Deployment) -> None:
-    problems = wait_healthy(deployment, 0)
-    assert f"  internal load balancer: {MOCKS}-1 is not among its targets; does it run?" in problems
-    assert len(problems) == 6

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import replace
-from pathlib import Path
-
 import pytest
 
-from local.deployment import MOCKS, PROXY
-from local.errors import DocumentError, UsageError
-from local.plan import COMPONENTS, Plan, UpOptions, make_plan
+from local.errors import UsageError
+from local.plan import UpOptions, make_plan
+from stacks.options import DeploymentOptions
+from stacks.settings import load_settings
 
 
-def policy(plan: Plan) -> dict[str, dict[str, object]]:
-    match = re.search(r"^POLICY='(.*)'$", plan.user_data[PROXY], re.MULTILINE)
-    assert match
-    found: dict[str, dict[str, object]] = json.loads(match.group(1))
-    return found
+def provider(options: UpOptions) -> str:
+    return make_plan(options).settings.proxy_settings.authentication.provider
 
 
 def test_the_distribution_build_has_the_external_provider_unless_told_otherwise() -> None:
-    assert policy(make_plan(UpOptions()))["authentication"]["provider"] == "external"
+    assert provider(UpOptions()) == "external"
 
 
 def test_the_source_build_has_what_the_settings_say() -> None:
-    assert policy(make_plan(UpOptions(nginx_build="source")))["authentication"]["provider"] == "openidc"
+    assert provider(UpOptions(nginx_build="source")) == "openidc"
 
 
 def test_the_source_build_can_have_the_external_provider_and_the_other_bridge() -> None:
-    plan = make_plan(UpOptions(nginx_build="source", authentication="external", bridge="websockify"))
-    assert policy(plan)["authentication"]["provider"] == "external"
-    assert {image.name: image.parameters.get("Bridge") for image in plan.images}[PROXY] == "websockify"
+    options = UpOptions(nginx_build="source", authentication="external", bridge="websockify")
+    assert provider(options) == "external"
+    assert make_plan(options).settings.proxy_settings.bridge == "websockify"
 
 
 @pytest.mark.parametrize("options", [UpOptions(bridge="websockify"), UpOptions(authentication="openidc")])
@@ -52,55 +45,28 @@ def test_a_mirror_that_is_not_there_is_refused() -> None:
         make_plan(UpOptions(nginx_build="source", source_base_url="file:///no/such/mirror"))
 
 
-def test_the_same_options_give_the_same_versions() -> None:
-    assert make_plan(UpOptions()).images == make_plan(UpOptions()).images
+def test_more_proxies_than_the_settings_permit_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"projectSettings\.proxyFleet"):
+        make_plan(UpOptions(proxies=5))
 
 
-def test_another_build_is_another_version_of_the_proxy_image_alone() -> None:
-    first, second = (
-        {image.name: image.version for image in make_plan(UpOptions(nginx_build=build)).images}
-        for build in ("distribution", "source")
-    )
-    assert first[PROXY] != second[PROXY]
-    assert first[MOCKS] == second[MOCKS]
-
-
-def test_a_changed_file_is_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import shutil
-
-    copy = tmp_path / "mock_servers"
-    shutil.copytree(COMPONENTS[MOCKS], copy)
-    monkeypatch.setattr("local.plan.COMPONENTS", {PROXY: COMPONENTS[PROXY], MOCKS: copy})
-    before = make_plan(UpOptions())
-    (copy / "servers/new").write_text("x")
-    after = make_plan(UpOptions())
-    assert [a.version == b.version for a, b in zip(before.images, after.images, strict=True)] == [True, False]
-
-
-def test_a_document_that_does_not_fit_its_parameters_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("component.yaml", "test_component.yaml"):
-        text = (COMPONENTS[MOCKS] / name).read_text()
-        (tmp_path / name).write_text(text.replace("- Runtime:", "- Surprise:"))
-    monkeypatch.setattr("local.plan.COMPONENTS", {PROXY: COMPONENTS[PROXY], MOCKS: tmp_path})
-    with pytest.raises(DocumentError, match="Surprise has no default"):
-        make_plan(UpOptions())
-
-
-def test_the_certificate_is_made_for_the_address_that_clients_use() -> None:
-    options = replace(UpOptions(), listen=UpOptions().listen + 5)
-    assert "CERTIFICATE_NAMES=localhost,127.0.0.1,127.0.0.6\n" in make_plan(options).user_data[PROXY]
+@pytest.mark.parametrize(
+    "options",
+    [
+        UpOptions(),
+        UpOptions(nginx_build="source", source_base_url="https://git.example.com"),
+        UpOptions(nginx_build="source", bridge="websockify", authentication="external", proxies=3),
+    ],
+)
+def test_the_cdk_app_is_told_what_was_planned(options: UpOptions) -> None:
+    told = DeploymentOptions.from_context(options.context())
+    assert (told.nginx_build, told.source_base_url) == (options.nginx_build, options.source_base_url)
+    assert told.mock_runtime == "native"
+    assert load_settings(overrides=told.overrides) == make_plan(options).settings
 
 
 def test_the_issuers_placeholders_are_filled() -> None:
     assert make_plan(UpOptions()).issuer == "http://mock-servers.secure-proxy.internal:10080/awsexample"
-
-
-def test_the_asset_of_a_request_is_at_hand(tmp_path: Path) -> None:
-    for image in make_plan(UpOptions()).images:
-        request = image.request(tmp_path)
-        assert request.assets[image.parameters["AssetUrl"]].is_file()
 
 
 def test_the_plan_says_what_will_be_done() -> None:

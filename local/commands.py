@@ -1,0 +1,68 @@
+"""Commands that talk to a deployment's endpoint as they would to AWS: `cdk` and `python -m deployment`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.endpoint.account import ACCOUNT, REGION
+from local.endpoint.control import Endpoint
+from local.layout import REPOSITORY, Layout
+from local.traces import MARKER
+
+_CDK = REPOSITORY / "node_modules/.bin/cdk"
+# Looks are cheap here; on AWS they are rationed.
+_POLL_SECONDS = "1"
+
+# Which release of Node.js runs the CDK matters to those who deploy to AWS.
+_QUIET = {
+    "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "true",
+    "JSII_SILENCE_WARNING_DEPRECATED_NODE_VERSION": "true",
+}
+
+
+@dataclass(frozen=True)
+class Commands:
+    """The commands for the deployment `layout`. Each returns its exit code, and ends with us."""
+
+    layout: Layout
+
+    def bootstrap(self, log: Path) -> int:
+        """`cdk bootstrap`, its output in the file `log`. Away from cdk.json, whose app it would run for nothing."""
+        command = [str(_CDK), "bootstrap", f"aws://{ACCOUNT}/{REGION}", "--no-notices"]
+        with log.open("wb") as output:
+            return self._run(command, self.layout.run, output.fileno())
+
+    def deploy(self, context: Mapping[str, str], admitted_cidr: str) -> int:
+        """`python -m deployment deploy`: the stack and the workflow, followed to its end."""
+        words = [word for key, value in context.items() for word in ("--context", f"{key}={value}")]
+        return self._deployment("deploy", "--admitted-cidr", admitted_cidr, *words)
+
+    def destroy(self) -> int:
+        """`python -m deployment destroy`: all that was deployed."""
+        return self._deployment("destroy")
+
+    def _deployment(self, command: str, *options: str) -> int:
+        name = f" --name {self.layout.name}" if self.layout.name != "default" else ""
+        common = ["--yes", "--poll", _POLL_SECONDS, "--hint-options", f"--local{name}"]
+        return self._run([sys.executable, "-m", "deployment", command, *common, *options], REPOSITORY)
+
+    def _run(self, command: Sequence[str], directory: Path, output: int | None = None) -> int:
+        process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "TERM", *command],
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=None if output is None else subprocess.STDOUT,
+            env={**os.environ, **_QUIET, **Endpoint(self.layout).environment, MARKER: self.layout.unit("command")},
+        )
+        try:
+            return process.wait()
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
