@@ -42,7 +42,7 @@ class Cleanup:
         return Traces.of(self._roots(), self._namespaces(), f"{self.layout.identity}-")
 
     def stop(self) -> None:
-        """End the endpoint, machines (gracefully), load balancers, name server and builds; remove their network and their disks.
+        """End the endpoint, machines (gracefully), load balancers, name server and builds; remove network and disks.
 
         Published images and logs stay. Raises `LocalError` naming what cannot be removed.
         """

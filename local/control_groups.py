@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local.errors import LocalError
+from local.layout import covers
 
 ROOT = Path("/sys/fs/cgroup")
 _SERVICE_MANAGER = Path("/run/systemd/system")
@@ -44,16 +45,19 @@ class ControlGroups:
             group.mkdir(exist_ok=True)
         return [group / "cgroup.procs" for group in groups]
 
-    def find(self, prefix: str) -> list[Path]:
-        """The groups, in any hierarchy, whose names start with `prefix`."""
+    def find(self, unit: str) -> list[Path]:
+        """The groups of `unit` (see `layout.covers`), in any hierarchy."""
         return sorted(
-            path for hierarchy in self.hierarchies() for path in hierarchy.glob(f"{prefix}*") if path.is_dir()
+            path
+            for hierarchy in self.hierarchies()
+            for path in hierarchy.glob(f"{unit}*")
+            if path.is_dir() and covers(unit, path.name)
         )
 
-    def remove(self, prefix: str, timeout: float = 5) -> None:
-        """Remove the groups whose names start with `prefix`; raises `LocalError` if one is still in use."""
+    def remove(self, unit: str, timeout: float = 5) -> None:
+        """Remove the groups of `unit`; raises `LocalError` if one is still in use."""
         deadline = time.monotonic() + timeout
-        while remaining := self.find(prefix):
+        while remaining := self.find(unit):
             for group in remaining:
                 # A control group is removed with its files in place, children first.
                 for path in sorted((group, *(p for p in group.rglob("*") if p.is_dir())), key=lambda p: -len(p.parts)):

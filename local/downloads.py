@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.layout import covers
 from local.nspawn import Environment, Mount
 
 _INSIDE = "/run/secure-proxy-host"
@@ -97,10 +98,11 @@ class Downloads:
             variables |= dict.fromkeys(_CA_VARIABLES, _CA_FILE)
         return Environment(tuple(mounts), variables)
 
-    def release(self, prefix: str) -> None:
-        """Remove what builds whose unit starts with `prefix` had for themselves."""
-        for work in (self.directory / "work").glob(f"{prefix}*"):
-            shutil.rmtree(work, ignore_errors=True)
+    def release(self, unit: str) -> None:
+        """Remove what builds of `unit` (see `layout.covers`) had for themselves."""
+        for work in (self.directory / "work").glob(f"{unit}*"):
+            if covers(unit, work.name):
+                shutil.rmtree(work, ignore_errors=True)
 
 
 def host_ca_file(host: Mapping[str, str]) -> Path | None:

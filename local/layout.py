@@ -20,6 +20,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
+def covers(unit: str, name: str) -> bool:
+    """Whether `name` is that of `unit`; one that ends in a hyphen, as `sp-0123abcd-`, stands for all that begin so.
+
+    The unit `sp-0123abcd-proxy-1` must not be taken for `sp-0123abcd-proxy-10`.
+    """
+    return name.startswith(unit) if unit.endswith("-") else name == unit
+
+
 @dataclass(frozen=True)
 class Layout:
     """Paths and names of the deployment `name`. Two deployments share nothing but the cache.

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local.errors import LocalError
+from local.layout import covers
 from local.processes import PROC, Identity, identify, signal_process
 
 MARKER = "SECURE_PROXY_LOCAL_UNIT"
@@ -25,7 +26,8 @@ _Key = tuple[int, int]
 
 @dataclass(frozen=True)
 class Traces:
-    """Device and inode numbers of root directories and namespaces, and how units (marks, control groups) start."""
+    """Device and inode numbers of root directories and namespaces, and the unit (see `layout.covers`) of marks and
+    control groups."""
 
     roots: frozenset[_Key]
     namespaces: frozenset[_Key]
@@ -41,12 +43,16 @@ class Traces:
         return (
             bool(self.roots.intersection(_keys([process / "root"])))
             or bool(self.namespaces.intersection(_keys([process / "ns/net"])))
-            or f"{MARKER}={self.unit}".encode() in _read(process / "environ")
+            or self._is_marked(_read(process / "environ").decode(errors="replace"))
             or self._in_control_group(_read(process / "cgroup").decode(errors="replace"))
         )
 
     def _in_control_group(self, text: str) -> bool:
-        return any(part.startswith(self.unit) for line in text.splitlines() for part in line.split("/")[1:])
+        return any(covers(self.unit, part) for line in text.splitlines() for part in line.split("/")[1:])
+
+    def _is_marked(self, environment: str) -> bool:
+        variables = (entry.partition("=") for entry in environment.split("\0"))
+        return any(name == MARKER and covers(self.unit, mark) for name, _, mark in variables)
 
 
 def find_processes(traces: Traces, proc: Path = PROC) -> list[Identity]:

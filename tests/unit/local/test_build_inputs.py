@@ -75,6 +75,14 @@ def test_a_released_build_leaves_the_shared_packages(tmp_path: Path) -> None:
     assert (tmp_path / "apt/x.deb").exists()
 
 
+def test_a_released_build_leaves_one_whose_name_goes_on(tmp_path: Path) -> None:
+    downloads = Downloads(tmp_path)
+    downloads.environment("sp-1-build-proxy", {})
+    downloads.environment("sp-1-build-proxy-mock", {})
+    downloads.release("sp-1-build-proxy")
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["sp-1-build-proxy-mock"]
+
+
 def test_the_hosts_authorities_are_trusted_by_every_tool(tmp_path: Path) -> None:
     bundle = tmp_path / "ca.crt"
     bundle.touch()

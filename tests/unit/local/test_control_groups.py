@@ -42,6 +42,14 @@ def test_groups_are_removed_with_those_inside(tmp_path: Path) -> None:
     assert groups.find("sp-") == [tmp_path / "systemd/sp-2-m"]
 
 
+def test_the_groups_of_one_unit_leave_those_whose_names_go_on(tmp_path: Path) -> None:
+    groups = tree(tmp_path, version=1)
+    groups.create("sp-1-proxy-1")
+    groups.create("sp-1-proxy-10")
+    groups.remove("sp-1-proxy-1")
+    assert groups.find("sp-1-") == [tmp_path / "systemd/sp-1-proxy-10"]
+
+
 def test_a_group_in_use_is_named(tmp_path: Path) -> None:
     groups = tree(tmp_path, version=1)
     groups.create("sp-1-m")

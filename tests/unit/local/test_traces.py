@@ -57,6 +57,15 @@ def test_a_process_in_our_namespace_is_found(proc: FakeProc, tmp_path: Path) -> 
     assert proc.found(Traces.of([], [tmp_path / "netns"], UNIT)) == [7]
 
 
+def test_processes_of_one_unit_are_not_those_of_a_unit_whose_name_goes_on(proc: FakeProc) -> None:
+    for pid, name in ((7, "proxy-1"), (8, "proxy-10")):
+        proc.add(pid, environ=f"PATH=/bin\0{MARKER}={UNIT}{name}\0".encode())
+    for pid, name in ((9, "proxy-1"), (10, "proxy-10")):
+        proc.add(pid, cgroup=f"1:name=systemd:/{UNIT}{name}/payload/init.scope\n".encode())
+    assert proc.found(Traces.of([], [], f"{UNIT}proxy-1")) == [7, 9]
+    assert sorted(proc.found(Traces.of([], [], UNIT))) == [7, 8, 9, 10]
+
+
 def test_a_process_with_our_mark_is_found(proc: FakeProc) -> None:
     proc.add(7, environ=f"A=b\0{MARKER}={UNIT}public-balancer\0".encode())
     proc.add(8, environ=f"A=b\0{MARKER}=sp-ffffffff-public-balancer\0".encode())
