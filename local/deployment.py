@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -12,7 +13,7 @@ from local.errors import LocalError
 from local.images import Image, ImageStore
 from local.layout import Layout
 from local.locks import locked
-from local.machine import Machine, MachineDescription
+from local.machine import SHUTDOWN_GRACE, Machine, MachineDescription
 from local.name_server import DOMAIN, NameServer
 from local.network import Network
 from local.record import INTERNAL, DeploymentRecord, ListenerRecord, RecordFile
@@ -144,12 +145,12 @@ class Deployment:
             )
         return self._launch(image, None, user_data, instance_id)
 
-    def terminate(self, name: str) -> None:
-        """Take a machine from behind its balancer, stop it and remove its disk."""
+    def terminate(self, name: str, grace: float = SHUTDOWN_GRACE) -> None:
+        """Take a machine from behind its balancer, shut it down within `grace` seconds and remove its disk."""
         machine = self.machine(name)
         self._forget(name)
         self.apply_listeners()
-        machine.remove()
+        machine.remove(grace)
 
     def move_internal_balancer(self, address: IPv4Address | None = None) -> IPv4Address:
         """Move the internal load balancer to another address of its range (the next free one by default) and its name
@@ -174,10 +175,14 @@ class Deployment:
 
         A proxy that has not come to making its certificate cannot serve yet and is left out.
         """
-        paths = [machine.root / "nginx/etc/nginx/certs/servercert.pem" for machine in self.with_role(PROXY)]
+        certificates = []
+        for machine in self.with_role(PROXY):
+            with suppress(FileNotFoundError):
+                path = machine.root / "nginx/etc/nginx/certs/servercert.pem"
+                certificates.append(path.read_text(encoding="ascii"))
         with locked(self.layout.run / "trust.lock", wait=True):
             new = self.layout.ca_file.with_suffix(".new")
-            new.write_text("".join(path.read_text(encoding="ascii") for path in paths if path.exists()))
+            new.write_text("".join(certificates), encoding="ascii")
             new.chmod(0o644)
             new.replace(self.layout.ca_file)
         return self.layout.ca_file

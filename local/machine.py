@@ -31,7 +31,7 @@ from local.traces import MARKER, Traces, kill_all
 
 _DESCRIPTION = "machine.json"
 _BOOT_TIMEOUT = 60.0  # seconds
-_SHUTDOWN_GRACE = 15.0  # seconds
+SHUTDOWN_GRACE = 15.0  # seconds
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -237,17 +237,17 @@ class Machine:
             return [*self.enter(["journalctl", "--no-pager"])]
         return ["journalctl", "--no-pager", f"--directory={self.root / 'var/log/journal'}"]
 
-    def stop(self) -> None:
-        """Shut the machine down; what does not end in time is killed. Its disk stays."""
-        self._container.stop(_SHUTDOWN_GRACE)
+    def stop(self, grace: float = SHUTDOWN_GRACE) -> None:
+        """Shut the machine down; what does not end in `grace` seconds is killed. Its disk stays."""
+        self._container.stop(grace)
         self._metadata.stop()
         # systemd as PID 1 outlives a killed systemd-nspawn.
         kill_all(Traces.of([self.root], [self.namespace.path], self.unit))
         self.groups.remove(self.unit)
 
-    def remove(self) -> None:
+    def remove(self, grace: float = SHUTDOWN_GRACE) -> None:
         """Stop the machine and remove its disk, cable and namespace. Its logs stay."""
-        self.stop()
+        self.stop(grace)
         self.namespace.remove()
         unmount_below(self.directory)
         remove_tree(self.directory)

@@ -15,6 +15,8 @@ from local.deployment import BACKEND_HOST, MOCKS, PROXY, Deployment
 from local.errors import LocalError
 from local.record import INTERNAL, PUBLIC, ListenerRecord
 
+# Seconds: a proxy takes the time of `proxySettings.limits.drainTimeout`, at most 5 minutes, to close its sessions.
+_SHUTDOWN = 330.0
 ROLES = {PUBLIC: PROXY, INTERNAL: MOCKS}
 
 
@@ -69,7 +71,7 @@ class DeploymentWorld:
         """See `World`."""
         machine = self.deployment.of_instance(instance_id)
         if machine:
-            self.deployment.terminate(machine.name)
+            self.deployment.terminate(machine.name, _SHUTDOWN)
             self.deployment.trust_file()
 
     def states(self) -> Mapping[str, str]:

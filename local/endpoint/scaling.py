@@ -56,9 +56,11 @@ class Scaling:
         """Something changed: look at once."""
         self._awake.set()
 
-    def watch(self, backend: AutoScalingBackend) -> None:
-        """Look after the groups of that backend from now on."""
-        self._backends[id(backend)] = backend
+    def watch(self, group: FakeAutoScalingGroup) -> None:
+        """Look after a new group, and forget one of the same name that was before it."""
+        self._histories.pop(group.name, None)
+        self._backends[id(group.autoscaling_backend)] = group.autoscaling_backend
+        self.wake()
 
     def history(self, group_name: str) -> GroupHistory:
         """What was done to the group; outlives it."""
@@ -84,7 +86,6 @@ class Scaling:
             for backend in list(self._backends.values()):
                 for group in list(backend.autoscaling_groups.values()):
                     try:
-                        self.instances.observe(backend.ec2_backend)
                         self.look_after(group)
                     except Exception:  # whatever it is with this group, the others go on and this one is seen again
                         _log.exception("Auto Scaling group %s", group.name)

@@ -56,8 +56,7 @@ class ScalingApi:
                 raise AutoscalingClientError("AlreadyExists", f"AutoScalingGroup by this name already exists - {name}")
             with self._scaling.lock:
                 group = call(backend, name, *args, **kwargs)
-            self._scaling.watch(backend)
-            self._scaling.wake()
+                self._scaling.watch(group)
             return group
 
         return create

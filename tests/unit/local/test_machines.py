@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shutil
@@ -15,7 +16,9 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import boto3
 import pytest
+from moto import mock_aws
 
 from local.base_root import BaseRoot
 from local.build import Component, ImageBuilder, ImageRequest
@@ -23,6 +26,8 @@ from local.cleanup import Cleanup
 from local.control_groups import ControlGroups
 from local.deployment import MOCKS, PROXY, Deployment
 from local.document import parse_document
+from local.endpoint.fleet import install
+from local.endpoint.machines import DeploymentWorld
 from local.errors import DocumentError, LocalError
 from local.executor import StepFailedError
 from local.images import Image, new_image_id
@@ -388,6 +393,95 @@ def test_a_machine_is_stopped_and_started_with_its_disk(deployment: Deployment) 
         assert output(second, "cat /etc/machine-id /etc/kept").split() == [identity, "kept"]
     finally:
         deployment.terminate(second.name)
+
+
+# Instances
+
+
+class Group:
+    """An Auto Scaling group of instances of `image` behind the internal load balancer, in moto on real machines."""
+
+    def __init__(self, image: Image) -> None:
+        session = boto3.Session("testing", "testing", region_name="eu-central-1")
+        self.ec2, self.elbv2 = session.client("ec2"), session.client("elbv2")
+        self.autoscaling = session.client("autoscaling")
+        vpc = self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        subnet = self.ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
+        data = {"ImageId": image.image_id, "UserData": base64.b64encode(b"GREETING=instance\n").decode()}
+        template = self.ec2.create_launch_template(LaunchTemplateName="template", LaunchTemplateData=data)  # type: ignore[arg-type]
+        balancer = self.elbv2.create_load_balancer(Name="b", Subnets=[subnet], Scheme="internal", Type="network")
+        made = self.elbv2.create_target_group(Name="t", Protocol="TCP", Port=9000, VpcId=vpc)
+        self.targets = made["TargetGroups"][0]["TargetGroupArn"]
+        self.elbv2.modify_target_group_attributes(
+            TargetGroupArn=self.targets, Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": "1"}]
+        )
+        self.elbv2.create_listener(
+            LoadBalancerArn=balancer["LoadBalancers"][0]["LoadBalancerArn"],
+            Protocol="TCP",
+            Port=9000,
+            DefaultActions=[{"Type": "forward", "TargetGroupArn": self.targets}],
+        )
+        self.autoscaling.create_auto_scaling_group(
+            AutoScalingGroupName="g",
+            MinSize=0,
+            MaxSize=2,
+            VPCZoneIdentifier=subnet,
+            LaunchTemplate={"LaunchTemplateId": template["LaunchTemplate"]["LaunchTemplateId"]},
+            TargetGroupARNs=[self.targets],
+        )
+
+    def resize(self, capacity: int) -> None:
+        self.autoscaling.update_auto_scaling_group(AutoScalingGroupName="g", DesiredCapacity=capacity)
+
+    def instances(self) -> list[str]:
+        group = self.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=["g"])["AutoScalingGroups"][0]
+        return [entry["InstanceId"] for entry in group["Instances"]]
+
+    def health(self) -> dict[str, str]:
+        found = self.elbv2.describe_target_health(TargetGroupArn=self.targets)["TargetHealthDescriptions"]
+        return {entry["Target"]["Id"]: entry["TargetHealth"]["State"] for entry in found}
+
+    def refreshed(self) -> bool:
+        found = self.autoscaling.describe_instance_refreshes(AutoScalingGroupName="g")["InstanceRefreshes"]
+        return found[0]["Status"] == "Successful"
+
+
+def test_instances_of_an_auto_scaling_group_are_machines(deployment: Deployment, image: Image) -> None:
+    former = deployment.record.balancers[INTERNAL].listeners
+    before = set(deployment.machines)
+    with mock_aws():
+        uninstall = install(DeploymentWorld(deployment))
+        try:
+            group = Group(image)
+            group.resize(1)
+            assert wait_until(lambda: list(group.health().values()) == ["healthy"], 90, 0.2), group.health()
+            [old] = group.instances()
+            machine = deployment.of_instance(old)
+            assert machine is not None
+            [instance] = group.ec2.describe_instances(InstanceIds=[old])["Reservations"][0]["Instances"]
+            assert instance["PrivateIpAddress"] == str(machine.address)
+            assert metadata(machine, "meta-data/instance-id") == old
+            assert metadata(machine, "meta-data/ami-id") == image.image_id
+            assert metadata(machine, "user-data") == "GREETING=instance"
+            group.autoscaling.start_instance_refresh(AutoScalingGroupName="g")
+            assert wait_until(group.refreshed, 90, 0.2)
+            [new] = group.instances()
+            assert new != old
+            assert group.health() == {new: "healthy"}
+            assert deployment.of_instance(old) is None
+            assert not machine.directory.exists()
+            group.resize(0)
+            assert wait_until(lambda: group.instances() == [], 60, 0.2)
+            assert set(deployment.machines) == before
+        finally:
+            uninstall()
+            deployment.set_listeners(INTERNAL, former)
+
+
+def metadata(machine: Machine, path: str) -> str:
+    url = "http://169.254.169.254/latest"
+    token = f"$(curl -s -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' {url}/api/token)"
+    return output(machine, f'curl -s -H "X-aws-ec2-metadata-token: {token}" {url}/{path}')
 
 
 # Ends: these come last, for they end the machine.

@@ -8,25 +8,26 @@ from typing import Any
 import boto3
 import pytest
 from moto import mock_aws
+from moto.autoscaling.models import autoscaling_backends
+from moto.ec2.models import ec2_backends
+from moto.elbv2.models import elbv2_backends
+from moto.ssm.models import ssm_backends
 
 from local.endpoint.fleet import install
 from local.processes import wait_until
 from tests.unit.local.endpoint.fake_world import IMAGE, FakeWorld
 
 REGION = "eu-central-1"
+SERVICES = ("ec2", "elbv2", "autoscaling", "ssm")
 PARAMETER = "/secure-proxy/images/secure-proxy"
 
 
 class Account:
     """A load balancer with two target groups, a launch template, and an empty group behind the balancer."""
 
-    def __init__(self, world: FakeWorld) -> None:
+    def __init__(self, world: FakeWorld, clients: dict[str, Any]) -> None:
         self.world = world
-        session = boto3.Session("testing", "testing", region_name=REGION)
-        self.ec2: Any = session.client("ec2")
-        self.elbv2: Any = session.client("elbv2")
-        self.autoscaling: Any = session.client("autoscaling")
-        self.ssm: Any = session.client("ssm")
+        self.ec2, self.elbv2, self.autoscaling, self.ssm = (clients[name] for name in SERVICES)
         self.publish(IMAGE)
         vpc = self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         self.subnets = [
@@ -160,12 +161,20 @@ def world() -> FakeWorld:
     return FakeWorld()
 
 
-@pytest.fixture
-def account(world: FakeWorld) -> Iterator[Account]:
+@pytest.fixture(scope="module")
+def clients() -> Iterator[dict[str, Any]]:
     with mock_aws():
-        uninstall = install(world)
-        try:
-            yield Account(world)
-        finally:
-            world.gate.set()
-            uninstall()
+        session = boto3.Session("testing", "testing", region_name=REGION)
+        yield {name: session.client(name) for name in SERVICES}  # type: ignore[call-overload]
+
+
+@pytest.fixture
+def account(world: FakeWorld, clients: dict[str, Any]) -> Iterator[Account]:
+    uninstall = install(world)
+    try:
+        yield Account(world, clients)
+    finally:
+        world.gate.set()
+        uninstall()
+        for backends in (ec2_backends, elbv2_backends, autoscaling_backends, ssm_backends):
+            backends.reset()
