@@ -11,10 +11,11 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from urllib.request import urlopen
 
 import boto3
 import pytest
@@ -463,8 +464,10 @@ def test_instances_of_an_auto_scaling_group_are_machines(deployment: Deployment,
             assert metadata(machine, "meta-data/instance-id") == old
             assert metadata(machine, "meta-data/ami-id") == image.image_id
             assert metadata(machine, "user-data") == "GREETING=instance"
-            group.autoscaling.start_instance_refresh(AutoScalingGroupName="g")
-            assert wait_until(group.refreshed, 90, 0.2)
+            with asked_on_and_on(f"http://{deployment.record.internal}:9000/") as answers:
+                group.autoscaling.start_instance_refresh(AutoScalingGroupName="g")
+                assert wait_until(group.refreshed, 90, 0.2)
+            assert set(answers) == {200}, "a request was lost while instances were replaced"
             [new] = group.instances()
             assert new != old
             assert group.health() == {new: "healthy"}
@@ -476,6 +479,29 @@ def test_instances_of_an_auto_scaling_group_are_machines(deployment: Deployment,
         finally:
             uninstall()
             deployment.set_listeners(INTERNAL, former)
+
+
+@contextmanager
+def asked_on_and_on(url: str) -> Iterator[list[int | str]]:
+    """What a client gets that asks again and again for the length of the block: statuses, or what went wrong."""
+    answers: list[int | str] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            try:
+                with urlopen(url, timeout=10) as response:  # noqa: S310  (http)
+                    answers.append(response.status)
+            except OSError as error:
+                answers.append(str(error))
+
+    client = threading.Thread(target=ask)
+    client.start()
+    try:
+        yield answers
+    finally:
+        done.set()
+        client.join()
 
 
 def metadata(machine: Machine, path: str) -> str:
