@@ -92,6 +92,8 @@ class Scaling:
 
     def look_after(self, group: FakeAutoScalingGroup) -> None:
         """Take the next steps that bring the group to what it should be."""
+        if group.instance_states:
+            self.instances.observe(group.ec2_backend)
         refresh = self.history(group.name).refresh
         healthy = (
             {state.instance_id for state in self._alive(group) if self._healthy(group, state)} if refresh else set()
