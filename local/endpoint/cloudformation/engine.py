@@ -12,7 +12,7 @@ import secrets
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -32,6 +32,7 @@ from local.endpoint.cloudformation.template import Template, TemplateError
 logger = logging.getLogger(__name__)
 
 Report = Callable[["Resource", str, str], None]  # resource, status, reason
+_T = TypeVar("_T")
 _FAILURES = (ResourceError, TemplateError, ClientError, BotoCoreError)
 _ALPHABET = string.ascii_uppercase + string.digits
 
@@ -91,14 +92,14 @@ class Engine:
         removed = [self.resources.pop(name) for name in list(self.resources) if name not in wanted]
         for resource in reversed([*removed, *replaced]):
             if not resource.retained:
-                self._try(lambda resource=resource: self._delete(resource))
+                self._try(self._delete, resource)
         self._journal = []
 
     def roll_back(self) -> bool:
         """Takes back the steps of a failed `apply`; whether all could be."""
         done = True
         for step in reversed(self._journal):
-            done = self._try(lambda step=step: self._take_back(step)) and done
+            done = self._try(self._take_back, step) and done
         self._journal = []
         return done
 
@@ -106,7 +107,7 @@ class Engine:
         """Deletes all resources but those to be retained; whether that went well."""
         done = True
         for name, resource in reversed(list(self.resources.items())):
-            if resource.retained or self._try(lambda resource=resource: self._delete(resource)):
+            if resource.retained or self._try(self._delete, resource):
                 del self.resources[name]
             else:
                 done = False
@@ -180,9 +181,9 @@ class Engine:
         else:
             del self.resources[logical_id]
 
-    def _try(self, deletion: Callable[[], None]) -> bool:
+    def _try(self, work: Callable[[_T], None], subject: _T) -> bool:
         try:
-            deletion()
+            work(subject)
         except _FAILURES as error:
             logger.warning("stack %s: %s", self._name, _reason(error))
             return False
