@@ -1,7 +1,7 @@
 """AWS Lambda's Invoke, in place of moto's, which needs Docker or answers from a list; GetAccountSettings, which it lacks.
 
 moto keeps the functions. Here their code is unpacked and run: each invocation in a process of its own, with the
-function's handler, environment, timeout and reserved concurrency, its log in `function-NAME.log`. An invocation of type
+function's handler, environment, timeout and reserved concurrency, and a log of its own. An invocation of type
 `Event` is not retried.
 """
 
@@ -109,7 +109,7 @@ class Functions:
     def _run(self, function: LambdaFunction, event: object) -> Outcome:
         request_id, seconds = str(uuid.uuid4()), int(function.timeout)
         reading, writing = os.pipe()
-        with (self._layout.logs / f"function-{function.function_name}.log").open("ab") as log:
+        with self._log(function).open("ab") as log:
             log.write(f"START RequestId: {request_id}\n".encode())
             log.flush()
             process = subprocess.Popen(
@@ -142,6 +142,11 @@ class Functions:
             message = f"RequestId: {request_id} Error: Runtime exited with error: {ended}"
             return Outcome(json.dumps({"errorType": "Runtime.ExitError", "errorMessage": message}), failed=True)
         return Outcome(**json.loads(text))
+
+    def _log(self, function: LambdaFunction) -> Path:
+        """Named by the handler's module, as in `function-check_health.log`: functions' names are CloudFormation's."""
+        module = str(function.handler).rpartition(".")[0].rpartition(".")[2]
+        return self._layout.logs / f"function-{module}.log"
 
     def _variables(self, function: LambdaFunction, request_id: str) -> dict[str, str]:
         return {

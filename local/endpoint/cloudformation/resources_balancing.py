@@ -22,8 +22,7 @@ class LoadBalancer(ResourceType):
             **properties.only("Scheme", "SecurityGroups", "Subnets", "Type", "IpAddressType", "Tags"),
         )["LoadBalancers"][0]
         arn = found["LoadBalancerArn"]
-        self._set_attributes(context, arn, properties)
-        return Made(
+        made = Made(
             arn,
             {
                 "CanonicalHostedZoneID": found["CanonicalHostedZoneId"],
@@ -33,6 +32,8 @@ class LoadBalancer(ResourceType):
                 "LoadBalancerName": found["LoadBalancerName"],
             },
         )
+        self._set_attributes(context, context.begun(made).ref, properties)
+        return made
 
     def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
         for operation, name in (("set_security_groups", "SecurityGroups"), ("set_subnets", "Subnets")):
@@ -59,9 +60,10 @@ class TargetGroup(ResourceType):
     def create(self, context: Context, properties: Properties) -> Made:
         parameters = {"Name": context.name(32), **properties.without("TargetGroupAttributes")}
         arn = context.call("elbv2", "create_target_group", **parameters)["TargetGroups"][0]["TargetGroupArn"]
-        self._set_attributes(context, arn, properties)
         full_name = f"targetgroup/{arn.partition(':targetgroup/')[2]}"
-        return Made(arn, {"TargetGroupArn": arn, "TargetGroupFullName": full_name})
+        made = Made(arn, {"TargetGroupArn": arn, "TargetGroupFullName": full_name})
+        self._set_attributes(context, context.begun(made).ref, properties)
+        return made
 
     def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
         health_check = {

@@ -32,7 +32,7 @@ class _Ec2(ResourceType):
         tags = tag_specifications(self.tagged, properties) if self.tagged else None
         parameters = properties.without("Tags") if self.tagged else properties.all()
         answer = context.call("ec2", self.create_operation, **parameters, TagSpecifications=tags)
-        return self.made(answer[self.answer])
+        return context.begun(self.made(answer[self.answer]))
 
     def made(self, found: Mapping[str, Any]) -> Made:
         """The resource that the service describes."""
@@ -182,7 +182,8 @@ class PrefixList(_Ec2):
 
     def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
         found = context.call("ec2", "describe_managed_prefix_lists", PrefixListIds=[made.ref])["PrefixLists"][0]
-        before, after = ({entry["Cidr"]: entry for entry in given.get("Entries", [])} for given in (old, new))
+        entries = context.call("ec2", "get_managed_prefix_list_entries", PrefixListId=made.ref)["Entries"]
+        before, after = ({entry["Cidr"]: entry for entry in some} for some in (entries, new.get("Entries", [])))
         context.call(
             "ec2",
             "modify_managed_prefix_list",

@@ -47,6 +47,8 @@ class LaunchTemplate(ResourceType):
 
 @register
 class AutoScalingGroup(ResourceType):
+    """Of `NotificationConfigurations` nothing comes: nobody here would read them."""
+
     name = "AWS::AutoScaling::AutoScalingGroup"
     updates = True
     replaced_by = frozenset({"AutoScalingGroupName", "ServiceLinkedRoleARN"})
@@ -56,6 +58,7 @@ class AutoScalingGroup(ResourceType):
         name = properties.get("AutoScalingGroupName") or context.name(255)
         parameters = self._parameters(name, properties)
         context.call("autoscaling", "create_auto_scaling_group", AutoScalingGroupName=name, **parameters)
+        context.begun(Made(name))
         self._collect_metrics(context, name, properties)
         groups = context.call("autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[name])
         return Made(name, {"AutoScalingGroupARN": groups["AutoScalingGroups"][0]["AutoScalingGroupARN"]})

@@ -25,6 +25,7 @@ class SecurityGroup(ResourceType):
             VpcId=properties["VpcId"],
             TagSpecifications=tag_specifications("security-group", properties),
         )["GroupId"]
+        made = context.begun(Made(identity, {"GroupId": identity, "VpcId": properties["VpcId"]}))
         if "SecurityGroupEgress" in properties:
             everything = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
             context.call("ec2", "revoke_security_group_egress", GroupId=identity, IpPermissions=[everything])
@@ -32,7 +33,7 @@ class SecurityGroup(ResourceType):
                 _authorize(context, "egress", identity, rule)
         for rule in properties.get("SecurityGroupIngress", []):
             _authorize(context, "ingress", identity, rule)
-        return Made(identity, {"GroupId": identity, "VpcId": properties["VpcId"]})
+        return made
 
     def delete(self, context: Context, made: Made, properties: Properties) -> None:
         context.call("ec2", "delete_security_group", GroupId=made.ref)

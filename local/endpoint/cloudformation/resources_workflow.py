@@ -20,9 +20,9 @@ class Function(ResourceType):
     def create(self, context: Context, properties: Properties) -> Made:
         name = properties.get("FunctionName") or context.name(64)
         parameters = {**properties.without("ReservedConcurrentExecutions"), "FunctionName": name}
-        found = context.call("lambda", "create_function", **parameters)
-        self._reserve(context, name, properties)
-        return Made(name, {"Arn": found["FunctionArn"]})
+        made = Made(name, {"Arn": context.call("lambda", "create_function", **parameters)["FunctionArn"]})
+        self._reserve(context, context.begun(made).ref, properties)
+        return made
 
     def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
         if old["Code"] != new["Code"]:
