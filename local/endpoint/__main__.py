@@ -7,7 +7,6 @@ import logging
 import signal
 import sys
 import threading
-from pathlib import Path
 
 from local.base_root import DEFAULT_MIRROR, BaseRoot
 from local.deployment import Deployment

@@ -45,11 +45,6 @@ class Endpoint:
 
     def start(self) -> None:
         """Start it on a free port and wait until it answers. Raises `LocalError` if it does not."""
-        self.launch()
-        self.wait()
-
-    def launch(self) -> None:
-        """Start it on a free port; `wait` for it before you use it. Raises `LocalError` if it runs already."""
         port = _free_port()
         self._record.write_text(json.dumps({"port": port}), encoding="ascii")
         self._daemon.start(
@@ -65,9 +60,6 @@ class Endpoint:
             },
             directory=REPOSITORY,
         )
-
-    def wait(self) -> None:
-        """Return when it answers. Raises `LocalError` if it does not."""
         if not wait_until(lambda: self._answers() or not self.running, _READY_WITHIN) or not self.running:
             words = self._daemon.tail()
             self.stop()
