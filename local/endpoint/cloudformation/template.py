@@ -30,7 +30,7 @@ class _Loader(yaml.SafeLoader):
     """YAML with CloudFormation's short forms such as `!Ref`."""
 
 
-_Loader.add_multi_constructor("!", yaml_tag_constructor)  # type: ignore[no-untyped-call]
+_Loader.add_multi_constructor("", yaml_tag_constructor)  # type: ignore[no-untyped-call]
 
 
 class Template:
