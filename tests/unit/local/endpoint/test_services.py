@@ -85,6 +85,7 @@ def test_values_of_templates_take_the_types_and_names_of_the_service() -> None:
         "BlockDeviceMappings": [{"Ebs": {"VolumeSize": "16", "Encrypted": "true"}}],
         "Unheard": 1,
     }
+    assert shape.input_shape
     assert typed(given, shape.input_shape) == {
         "name": "a",
         "tags": {"Name": "stays"},

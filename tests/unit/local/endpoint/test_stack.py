@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,21 +46,21 @@ class Thing(ResourceType):
         self._shop.note("create", context.logical_id)
         return made
 
-    def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
+    def update(self, context: Context, made: Made, _old: Properties, new: Properties) -> Made:
         self._shop.existing[made.ref] = dict(new.all())
         self._shop.note("update", context.logical_id)
         return Made(made.ref, {"Size": new.get("Size")})
 
-    def delete(self, context: Context, made: Made, properties: Properties) -> None:
+    def delete(self, context: Context, made: Made, _properties: Properties) -> None:
         self._shop.note("delete", context.logical_id)
         del self._shop.existing[made.ref]
 
 
 @pytest.fixture
-def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+def shop(monkeypatch: pytest.MonkeyPatch) -> Shop:
     shop = Shop()
     monkeypatch.setitem(resource_type._TYPES, Thing.name, Thing(shop))
-    yield shop
+    return shop
 
 
 @pytest.fixture
@@ -143,7 +142,7 @@ def test_a_failed_update_is_taken_back(shop: Shop, stack: Stack) -> None:
     change(stack, A={"Size": 1}, B={"Fixed": "1"}, D={})
     before = dict(shop.existing)
     shop.refused = {"create C"}
-    changed = {"A": {"Size": 2}, "B": {"Fixed": "2"}, "C": {"DependsOn": ["A", "B"]}}
+    changed: dict[str, dict[str, Any]] = {"A": {"Size": 2}, "B": {"Fixed": "2"}, "C": {"DependsOn": ["A", "B"]}}
     assert change(stack, **changed) == "UPDATE_ROLLBACK_COMPLETE"
     assert shop.existing == before
     assert reasons(stack) == ["cannot create C"]
