@@ -36,6 +36,9 @@ def hang(event, context):
 def unspeakable(event, context):
     return object()
 
+def much(event, context):
+    return "x" * event
+
 def meet(event, context):
     open(event["here"], "w").close()
     while not os.path.exists(event["there"]):
@@ -95,6 +98,10 @@ def test_a_function_gets_its_event_and_environment_and_nothing_of_the_users(func
 def test_what_a_function_prints_is_in_its_log(functions: Functions, layout: Layout) -> None:
     functions.invoke(function("package.work.echo"), "words")
     assert "said words" in (layout.logs / "function-work.log").read_text(encoding="utf-8")
+
+
+def test_a_result_may_be_large(functions: Functions) -> None:
+    assert len(functions.invoke(function("package.work.much"), 1_000_000).payload) == 1_000_002
 
 
 def test_an_error_is_reported_by_class_and_text(functions: Functions) -> None:
