@@ -19,7 +19,7 @@ Answer = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
 class Function:
-    """The function behind the resource: keeps its events, and puts what `answer` makes of one to the event's address."""
+    """The function behind the resource: keeps its events, and gives the answer that `answer` makes of one."""
 
     def __init__(self, answer: Answer, failed: bool = False) -> None:
         self.events: list[dict[str, Any]] = []
