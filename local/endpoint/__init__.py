@@ -1,4 +1,4 @@
-"""The AWS endpoint of the local target: what `cdk`, `deployment`, the functions and the workflow talk to instead of AWS.
+"""The AWS endpoint of the local target, which `cdk`, `deployment`, the functions and the workflow take for AWS.
 
 moto answers what it answers as AWS does; each module here says what of moto it replaces and why.
 """

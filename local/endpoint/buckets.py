@@ -19,9 +19,9 @@ from moto.s3.models import FakeBucket, S3Backend
 
 def install() -> None:
     """Changes moto's classes, for this process."""
-    FakeBucket.get_permission = _permission
-    FakeBucket._log_permissions_enabled_policy = lambda *_, **__: True
-    S3Backend.log_incoming_request = lambda *_: None
+    FakeBucket.get_permission = _permission  # type: ignore[method-assign, assignment]
+    FakeBucket._log_permissions_enabled_policy = lambda *_, **__: True  # type: ignore[method-assign]
+    S3Backend.log_incoming_request = lambda *_: None  # type: ignore[method-assign]
 
 
 def _permission(bucket: FakeBucket, action: str, resource: str) -> PermissionResult:

@@ -7,11 +7,12 @@ moto holds for all.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 from moto.core.botocore_stubber import MockRawResponse
@@ -44,6 +45,10 @@ class Clients:
                 self._clients[service] = client
             return self._clients[service]
 
+    def prepare(self, services: Iterable[str]) -> None:
+        """Make clients before they are asked for, in a thread: each takes a while, and nothing else is to do yet."""
+        threading.Thread(target=lambda: [self.client(service) for service in services], daemon=True).start()
+
     def call(self, service: str, operation: str, parameters: Mapping[str, Any]) -> Any:
         """Call an operation (boto3's name for it) with parameters whose scalars may be of another type.
 
@@ -54,17 +59,22 @@ class Clients:
         shape = model.input_shape
         return getattr(client, operation)(**(typed(parameters, shape) if shape else {}))
 
-    def _send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
-        body = request.body.read() if hasattr(request.body, "read") else request.body or b""
+    def _send(self, request: AWSPreparedRequest, **__: Any) -> AWSResponse:
+        body: Any = request.body or b""
+        path, _, query = request.url.removeprefix(self.url).partition("?")
         builder = EnvironBuilder(
-            method=request.method,
+            path or "/",
             base_url=self.url,
+            query_string=query,
+            method=request.method,
             headers=[(name, _text(value)) for name, value in request.headers.items()],
-            data=body if isinstance(body, bytes) else body.encode(),
-            **_split(request.url, self.url),
+            data=body.read() if hasattr(body, "read") else body,
         )
         chunks, status, headers = run_wsgi_app(self._application, builder.get_environ())
-        return AWSResponse(request.url, int(status.split()[0]), headers, MockRawResponse(b"".join(chunks)))
+        answer = HTTPHeaders()
+        for name, value in headers.items():
+            answer.add_header(name, value)
+        return AWSResponse(request.url, int(status.split()[0]), answer, MockRawResponse(b"".join(chunks)))
 
 
 def typed(value: Any, shape: Shape) -> Any:
@@ -103,8 +113,3 @@ def _scalar(value: Any, kind: str) -> Any:
 
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
-
-
-def _split(url: str, base: str) -> dict[str, str]:
-    path, _, query = url.removeprefix(base).partition("?")
-    return {"path": path or "/", "query_string": query}

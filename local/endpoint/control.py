@@ -88,9 +88,11 @@ class Endpoint:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/moto-api/data.json", timeout=10):  # noqa: S310 - http, to ourselves
+            with urllib.request.urlopen(f"{self.url}/favicon.ico", timeout=10):  # noqa: S310 - http, to ourselves
                 return True
-        except (OSError, urllib.error.URLError):
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
             return False
 
 

@@ -1,7 +1,7 @@
-"""AWS Lambda's Invoke, in place of moto's, which needs Docker or answers from a list; GetAccountSettings, which it lacks.
+"""AWS Lambda's Invoke, in place of moto's, which needs Docker or answers from a list; and GetAccountSettings.
 
 moto keeps the functions. Here their code is unpacked and run: each invocation in a process of its own, with the
-function's handler, environment, timeout and reserved concurrency, its log in `function-NAME.log`. An invocation of type
+function's handler, environment, timeout and reserved concurrency, and a log of its own. An invocation of type
 `Event` is not retried.
 """
 
@@ -12,8 +12,10 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import uuid
 import zipfile
@@ -23,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from moto.awslambda.exceptions import UnknownFunctionException
 from moto.awslambda.models import LambdaFunction, lambda_backends
@@ -108,40 +110,39 @@ class Functions:
 
     def _run(self, function: LambdaFunction, event: object) -> Outcome:
         request_id, seconds = str(uuid.uuid4()), int(function.timeout)
-        reading, writing = os.pipe()
-        with (self._layout.logs / f"function-{function.function_name}.log").open("ab") as log:
+        with self._log(function).open("ab") as log, tempfile.TemporaryFile(dir=self._layout.run) as answer:
             log.write(f"START RequestId: {request_id}\n".encode())
             log.flush()
             process = subprocess.Popen(
-                [sys.executable, "-P", str(_PROGRAM), str(writing)],
+                [sys.executable, "-P", str(_PROGRAM), str(answer.fileno())],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                pass_fds=[writing],
+                pass_fds=[answer.fileno()],
                 cwd=self._unpacked(function),
                 env=self._variables(function, request_id),
                 start_new_session=True,
             )
-            os.close(writing)
             try:
                 request = {"event": event, "context": _facts(function, request_id)}
                 process.communicate(json.dumps(request).encode(), timeout=seconds)
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                message = f"RequestId: {request_id} Error: Task timed out after {seconds}.00 seconds"
-                log.write(f"{message}\n".encode())
-                os.close(reading)
-                return Outcome(json.dumps({"errorType": "Sandbox.Timedout", "errorMessage": message}), failed=True)
-            with os.fdopen(reading, "rb") as answer:
-                text = answer.read()
+                return _ended(log, "Sandbox.Timedout", request_id, f"Task timed out after {seconds}.00 seconds")
+            answer.seek(0)
+            text = answer.read()
+            if not text:
+                status = process.returncode
+                how = f"signal: {-status}" if status < 0 else f"exit status {status}"
+                return _ended(log, "Runtime.ExitError", request_id, f"Runtime exited with error: {how}")
             log.write(f"END RequestId: {request_id}\n".encode())
-        if not text:
-            status = process.returncode
-            ended = f"signal: {-status}" if status < 0 else f"exit status {status}"
-            message = f"RequestId: {request_id} Error: Runtime exited with error: {ended}"
-            return Outcome(json.dumps({"errorType": "Runtime.ExitError", "errorMessage": message}), failed=True)
         return Outcome(**json.loads(text))
+
+    def _log(self, function: LambdaFunction) -> Path:
+        """Named by the handler's module, as in `function-check_health.log`: functions' names are CloudFormation's."""
+        module = str(function.handler).rpartition(".")[0].rpartition(".")[2]
+        return self._layout.logs / f"function-{module}.log"
 
     def _variables(self, function: LambdaFunction, request_id: str) -> dict[str, str]:
         return {
@@ -183,6 +184,13 @@ class Functions:
         finally:
             with self._lock:
                 self._running[name] -= 1
+
+
+def _ended(log: BinaryIO, kind: str, request_id: str, words: str) -> Outcome:
+    """The end of a function that gave no answer."""
+    message = f"RequestId: {request_id} Error: {words}"
+    log.write(f"{message}\n".encode())
+    return Outcome(json.dumps({"errorType": kind, "errorMessage": message}), failed=True)
 
 
 def _facts(function: LambdaFunction, request_id: str) -> dict[str, Any]:

@@ -39,6 +39,12 @@ HOST = "127.0.0.1"
 # Of the header `Authorization`, or of a pre-signed URL.
 _SCOPE = re.compile(r"Credential=[^/,]+/\d{8}/[^/]+/([^/]+)/aws4_request")
 
+# Their clients are made while the CDK CLI synthesizes, not while somebody waits for the stack.
+_USED_BY_TEMPLATES = (
+    *("iam", "ecr", "s3", "ssm", "elbv2", "imagebuilder", "logs", "kms", "lambda", "sns", "sqs", "autoscaling"),
+    *("stepfunctions", "cloudwatch", "events"),
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -73,6 +79,7 @@ class Application:
             "imagebuilder": Service("imagebuilder", self.image_builder),
         }
         seed(self.clients)
+        self.clients.prepare(_USED_BY_TEMPLATES)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:

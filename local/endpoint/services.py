@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class ServiceError(ServiceException):  # type: ignore[misc]  (moto has no types here)
+class ServiceError(ServiceException):
     """What a service answers instead of a result: a code of its model and a text."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -73,7 +73,7 @@ class Service:
                 "headers": request.headers,
                 "body": request.get_data(),
                 "url_path": request.path,
-                "url_params": uri,
+                "url_params": dict(uri),
             }
         )
         return parsed

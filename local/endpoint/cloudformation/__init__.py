@@ -6,21 +6,27 @@ makes it: what a service refuses fails the stack, with the service's reason.
 """
 
 from local.endpoint.cloudformation import (
-    resources_compute,
+    resources_balancing,
     resources_custom,
     resources_identity,
     resources_image_builder,
     resources_messaging,
     resources_network,
+    resources_scaling,
+    resources_security_groups,
     resources_storage,
+    resources_workflow,
 )
 
 __all__ = [
-    "resources_compute",
+    "resources_balancing",
     "resources_custom",
     "resources_identity",
     "resources_image_builder",
     "resources_messaging",
     "resources_network",
+    "resources_scaling",
+    "resources_security_groups",
     "resources_storage",
+    "resources_workflow",
 ]

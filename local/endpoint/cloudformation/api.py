@@ -7,19 +7,19 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from local.endpoint.account import arn
 from local.endpoint.clients import Clients
-from local.endpoint.cloudformation.evaluation import Evaluation
-from local.endpoint.cloudformation.resource_type import find
+from local.endpoint.cloudformation.descriptions import described, described_resources, exists, is_change_set
+from local.endpoint.cloudformation.requests import differs, given_template, prepared
 from local.endpoint.cloudformation.stack import Stack
-from local.endpoint.cloudformation.template import Template, TemplateError, parameter_values
+from local.endpoint.cloudformation.template import TemplateError
 from local.endpoint.services import ServiceError
 
 # The CDK CLI asks at once and then every five seconds: the answer is held back until there is something to tell.
 _HOLD_SECONDS = 20
 _Parameters = Mapping[str, Any]
+_NO_CHANGES = "The submitted information didn't contain changes."
 _NO_UPDATES = "No updates are to be performed."
 
 
@@ -38,21 +38,21 @@ class CloudFormation:
             if self._find(name):
                 raise ServiceError("AlreadyExistsException", f"Stack [{name}] already exists")
             stack = self._new_stack(name)
-            prepared = self._prepared(parameters, stack)
+            change = prepared(self._clients, parameters, stack)
             self._stacks[stack.id] = stack
             stack.tags = parameters.get("Tags", [])
             stack.protected = bool(parameters.get("EnableTerminationProtection"))
-            stack.change(*prepared, parameters.get("ClientRequestToken", ""))
+            stack.change(change, parameters.get("ClientRequestToken", ""))
         return {"StackId": stack.id}
 
     def update_stack(self, parameters: _Parameters) -> _Parameters:
         with self._lock:
             stack = self._changeable(parameters["StackName"])
-            prepared = self._prepared(parameters, stack)
-            if not _differs(stack, prepared[0], prepared[1], parameters):
+            change = prepared(self._clients, parameters, stack)
+            if not differs(stack, change, parameters):
                 raise TemplateError(_NO_UPDATES)
             stack.tags = parameters.get("Tags", stack.tags)
-            stack.change(*prepared, parameters.get("ClientRequestToken", ""))
+            stack.change(change, parameters.get("ClientRequestToken", ""))
         return {"StackId": stack.id}
 
     def delete_stack(self, parameters: _Parameters) -> None:
@@ -68,28 +68,28 @@ class CloudFormation:
 
     def describe_stacks(self, parameters: _Parameters) -> _Parameters:
         if "StackName" not in parameters:
-            return {"Stacks": [_described(stack) for stack in list(self._stacks.values()) if _exists(stack)]}
+            return {"Stacks": [described(stack) for stack in list(self._stacks.values()) if exists(stack)]}
         stack = self._get(parameters["StackName"])
         stack.settled(_HOLD_SECONDS)
-        if not _exists(stack) and parameters["StackName"] == stack.name:
+        if not exists(stack) and parameters["StackName"] == stack.name:
             raise TemplateError(f"Stack with id {stack.name} does not exist")
-        return {"Stacks": [_described(stack)]}
+        return {"Stacks": [described(stack)]}
 
     def list_stacks(self, parameters: _Parameters) -> _Parameters:
         wanted = parameters.get("StackStatusFilter")
         stacks = [stack for stack in list(self._stacks.values()) if not wanted or stack.status in wanted]
-        return {"StackSummaries": [_described(stack) for stack in stacks]}
+        return {"StackSummaries": [described(stack) for stack in stacks]}
 
     def describe_stack_events(self, parameters: _Parameters) -> _Parameters:
         stack = self._get(parameters["StackName"])
         return {"StackEvents": [event.to_api(stack.id, stack.name) for event in reversed(list(stack.events))]}
 
     def list_stack_resources(self, parameters: _Parameters) -> _Parameters:
-        return {"StackResourceSummaries": self._resources(self._get(parameters["StackName"]))}
+        return {"StackResourceSummaries": described_resources(self._get(parameters["StackName"]))}
 
     def describe_stack_resources(self, parameters: _Parameters) -> _Parameters:
         stack, wanted = self._get(parameters["StackName"]), parameters.get("LogicalResourceId")
-        found = self._resources(stack)
+        found = described_resources(stack)
         return {"StackResources": [entry for entry in found if wanted in (None, entry["LogicalResourceId"])]}
 
     def describe_stack_resource(self, parameters: _Parameters) -> _Parameters:
@@ -106,7 +106,7 @@ class CloudFormation:
 
     def get_template_summary(self, parameters: _Parameters) -> _Parameters:
         stack = self._get(parameters["StackName"]) if "StackName" in parameters else None
-        template = stack.template if stack and stack.template else self._template(parameters, stack)
+        template = stack.template if stack and stack.template else given_template(self._clients, parameters, stack)
         declared = [
             {"ParameterKey": name, "ParameterType": entry["Type"], "DefaultValue": entry.get("Default")}
             for name, entry in template.parameters.items()
@@ -134,9 +134,9 @@ class CloudFormation:
             stack = self._find(name) if parameters.get("ChangeSetType") == "CREATE" else self._changeable(name)
             if stack is None:
                 stack = self._new_stack(name)
-            prepared = self._prepared(parameters, stack)
+            change = prepared(self._clients, parameters, stack)
             self._stacks[stack.id] = stack
-            differs = _differs(stack, prepared[0], prepared[1], parameters)
+            different = differs(stack, change, parameters)
             identity = arn("cloudformation", f"changeSet/{parameters['ChangeSetName']}/{uuid.uuid4()}")
             self._change_sets[identity] = {
                 "ChangeSetId": identity,
@@ -144,11 +144,11 @@ class CloudFormation:
                 "StackId": stack.id,
                 "StackName": stack.name,
                 "CreationTime": datetime.now(UTC),
-                "Status": "CREATE_COMPLETE" if differs else "FAILED",
-                "ExecutionStatus": "AVAILABLE" if differs else "UNAVAILABLE",
-                "StatusReason": None if differs else "The submitted information didn't contain changes. " + _NO_UPDATES,
+                "Status": "CREATE_COMPLETE" if different else "FAILED",
+                "ExecutionStatus": "AVAILABLE" if different else "UNAVAILABLE",
+                "StatusReason": None if different else _NO_CHANGES,
                 "Changes": [],
-                "prepared": prepared,
+                "change": change,
                 "tags": parameters.get("Tags", stack.tags),
             }
         return {"Id": identity, "StackId": stack.id}
@@ -160,7 +160,7 @@ class CloudFormation:
     def delete_change_set(self, parameters: _Parameters) -> None:
         with self._lock:
             for identity, entry in list(self._change_sets.items()):
-                if _is_change_set(entry, parameters):
+                if is_change_set(entry, parameters):
                     del self._change_sets[identity]
 
     def execute_change_set(self, parameters: _Parameters) -> None:
@@ -171,7 +171,7 @@ class CloudFormation:
             stack = self._stacks[found["StackId"]]
             del self._change_sets[found["ChangeSetId"]]
             stack.tags = found["tags"]
-            stack.change(*found["prepared"], parameters.get("ClientRequestToken", ""))
+            stack.change(found["change"], parameters.get("ClientRequestToken", ""))
 
     def _new_stack(self, name: str) -> Stack:
         return Stack(name, self._clients, self._exports)
@@ -183,7 +183,7 @@ class CloudFormation:
         if name_or_id in self._stacks:
             return self._stacks[name_or_id]
         named = (stack for stack in list(self._stacks.values()) if stack.name == name_or_id)
-        return next((stack for stack in named if _exists(stack)), None)
+        return next((stack for stack in named if exists(stack)), None)
 
     def _get(self, name_or_id: str) -> Stack:
         stack = self._find(name_or_id)
@@ -199,111 +199,6 @@ class CloudFormation:
 
     def _change_set(self, parameters: _Parameters) -> dict[str, Any]:
         for entry in list(self._change_sets.values()):
-            if _is_change_set(entry, parameters):
+            if is_change_set(entry, parameters):
                 return entry
         raise ServiceError("ChangeSetNotFound", f"ChangeSet [{parameters['ChangeSetName']}] does not exist")
-
-    def _template(self, parameters: _Parameters, stack: Stack | None) -> Template:
-        if parameters.get("UsePreviousTemplate") and stack and stack.template:
-            return stack.template
-        if "TemplateBody" in parameters:
-            return Template(parameters["TemplateBody"])
-        bucket, _, key = urlsplit(parameters["TemplateURL"]).path.lstrip("/").partition("/")
-        host = urlsplit(parameters["TemplateURL"]).hostname or ""
-        if ".s3." in host:  # the virtual-hosted style
-            bucket, key = host.split(".s3.")[0], f"{bucket}/{key}".rstrip("/")
-        stored = self._clients.client("s3").get_object(Bucket=bucket, Key=unquote(key))
-        return Template(stored["Body"].read().decode())
-
-    def _prepared(self, parameters: _Parameters, stack: Stack) -> tuple[Template, dict[str, str], dict[str, Any]]:
-        """Template and parameters of a change, checked before anything is changed."""
-        template = self._template(parameters, stack)
-        unknown = sorted(kind for kind in template.types if find(kind) is None)
-        if unknown:
-            raise TemplateError(f"Template format error: Unrecognized resource types: [{', '.join(unknown)}]")
-        given = {
-            entry["ParameterKey"]: stack.parameters[entry["ParameterKey"]]
-            if entry.get("UsePreviousValue")
-            else entry["ParameterValue"]
-            for entry in parameters.get("Parameters", [])
-        }
-        texts, values = parameter_values(template, given, self._stored(template, given))
-        Evaluation(
-            template,
-            stack_name=stack.name,
-            stack_id=stack.id,
-            parameters=values,
-            reference=lambda name: name,
-            attribute=lambda name, attribute: f"{name}.{attribute}",
-            exports={},
-        ).check_rules()
-        return template, texts, values
-
-    def _stored(self, template: Template, given: Mapping[str, str]) -> Mapping[str, str]:
-        names = {
-            str(given.get(name, declared.get("Default")))
-            for name, declared in template.parameters.items()
-            if declared["Type"].startswith("AWS::SSM::Parameter::Value<")
-        }
-        if not names:
-            return {}
-        answer = self._clients.client("ssm").get_parameters(Names=sorted(names))
-        return {entry["Name"]: entry["Value"] for entry in answer["Parameters"]}
-
-    def _resources(self, stack: Stack) -> list[dict[str, Any]]:
-        last = {event.logical_id: event for event in list(stack.events)}
-        return [
-            {
-                "StackId": stack.id,
-                "StackName": stack.name,
-                "LogicalResourceId": resource.logical_id,
-                "PhysicalResourceId": resource.made.ref,
-                "ResourceType": resource.type_name,
-                "ResourceStatus": last[resource.logical_id].status,
-                "Timestamp": last[resource.logical_id].time,
-                "LastUpdatedTimestamp": last[resource.logical_id].time,
-            }
-            for resource in stack.resources
-        ]
-
-
-def _exists(stack: Stack) -> bool:
-    return stack.status != "DELETE_COMPLETE"
-
-
-def _differs(stack: Stack, template: Template, texts: Mapping[str, str], parameters: _Parameters) -> bool:
-    if stack.template is None:
-        return True
-    same = (stack.template.document, stack.parameters, stack.tags) == (
-        template.document,
-        texts,
-        parameters.get("Tags", stack.tags),
-    )
-    return not same
-
-
-def _is_change_set(entry: Mapping[str, Any], parameters: _Parameters) -> bool:
-    named = parameters["ChangeSetName"]
-    return named == entry["ChangeSetId"] or (
-        named == entry["ChangeSetName"] and parameters.get("StackName") in (entry["StackId"], entry["StackName"])
-    )
-
-
-def _described(stack: Stack) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "StackId": stack.id,
-        "StackName": stack.name,
-        "CreationTime": stack.created,
-        "LastUpdatedTime": stack.updated,
-        "DeletionTime": stack.deleted,
-        "StackStatus": stack.status,
-        "StackStatusReason": stack.reason or None,
-        "Description": (stack.template.description if stack.template else "") or None,
-        "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in stack.parameters.items()],
-        "Outputs": list(stack.outputs.values()),
-        "Tags": stack.tags,
-        "EnableTerminationProtection": stack.protected,
-        "DisableRollback": False,
-        "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
-    }
-    return {key: value for key, value in found.items() if value is not None}

@@ -11,8 +11,8 @@ import logging
 import secrets
 import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -32,19 +32,23 @@ from local.endpoint.cloudformation.template import Template, TemplateError
 logger = logging.getLogger(__name__)
 
 Report = Callable[["Resource", str, str], None]  # resource, status, reason
+_T = TypeVar("_T")
 _FAILURES = (ResourceError, TemplateError, ClientError, BotoCoreError)
 _ALPHABET = string.ascii_uppercase + string.digits
 
 
 @dataclass(frozen=True)
 class Resource:
-    """A resource of a stack. `properties` are evaluated; `retained` says that deleting the stack leaves it."""
+    """A resource of a stack. `properties` are evaluated; deleting the stack leaves what is `retained`, and replacing
+    the resource what is `kept`.
+    """
 
     logical_id: str
     type_name: str
     properties: Mapping[str, Any]
     made: Made
     retained: bool = False
+    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,18 +91,21 @@ class Engine:
     def clean_up(self, template: Template, evaluation: Evaluation) -> None:
         """After `apply`: deletes what was replaced or is not in the template any more. Failures are only reported."""
         wanted = {name for name, entry in template.resources.items() if evaluation.wanted(entry)}
-        replaced = [step.before for step in self._journal if step.before and _is_other(step.before, step.after)]
-        removed = [self.resources.pop(name) for name in list(self.resources) if name not in wanted]
+        old = [step.before for step in self._journal if step.before and _is_other(step.before, step.after)]
+        replaced = [resource for resource in old if not resource.kept]
+        gone = [self.resources.pop(name) for name in list(self.resources) if name not in wanted]
+        removed = [resource for resource in gone if not resource.retained]
         for resource in reversed([*removed, *replaced]):
-            if not resource.retained:
-                self._try(lambda resource=resource: self._delete(resource))
+            self._try(self._delete, resource)
         self._journal = []
+        # What is deleted some day is deleted before what it needs, and a change may have turned that round.
+        self.resources = {name: self.resources[name] for name in template.order() if name in self.resources}
 
     def roll_back(self) -> bool:
         """Takes back the steps of a failed `apply`; whether all could be."""
         done = True
         for step in reversed(self._journal):
-            done = self._try(lambda step=step: self._take_back(step)) and done
+            done = self._try(self._take_back, step) and done
         self._journal = []
         return done
 
@@ -106,7 +113,7 @@ class Engine:
         """Deletes all resources but those to be retained; whether that went well."""
         done = True
         for name, resource in reversed(list(self.resources.items())):
-            if resource.retained or self._try(lambda resource=resource: self._delete(resource)):
+            if resource.retained or self._try(self._delete, resource):
                 del self.resources[name]
             else:
                 done = False
@@ -121,29 +128,38 @@ class Engine:
         before = self.resources.get(logical_id)
         type_name = entry["Type"]
         placeholder = Resource(logical_id, type_name, {}, Made(""))
-        retained = entry.get("DeletionPolicy", "Delete") == "Retain"
+        policies = [entry.get(name, "Delete") == "Retain" for name in ("DeletionPolicy", "UpdateReplacePolicy")]
         try:
             properties = evaluation.value(entry.get("Properties", {}))
-            wanted = Resource(logical_id, type_name, properties, before.made if before else Made(""), retained)
+            wanted = Resource(logical_id, type_name, properties, before.made if before else Made(""), *policies)
             if before and before.type_name == type_name and before.properties == properties:
                 self.resources[logical_id] = wanted
                 return
-            made = self._update(before, wanted) if before and _in_place(before, wanted) else self._create(wanted)
+            if before and _in_place(before, wanted):
+                self._journal.append(_Step(before, wanted))  # also one that fails half-way is taken back
+                made = self._update(before, wanted)
+                self._journal.pop()
+            else:
+                made = self._create(wanted)
         except _FAILURES as error:
             self._report(before or placeholder, f"{'UPDATE' if before else 'CREATE'}_FAILED", _reason(error))
             raise ChangeFailedError(f"{logical_id}: {_reason(error)}") from error
-        after = Resource(logical_id, type_name, properties, made, retained)
+        after = replace(wanted, made=made)
         self._journal.append(_Step(before, after))
         self.resources[logical_id] = after
         self._report(after, f"{'UPDATE' if before else 'CREATE'}_COMPLETE", "")
 
     def _create(self, wanted: Resource) -> Made:
         self._report(wanted, "CREATE_IN_PROGRESS", "")
-        kind, properties = _kind(wanted), Properties(wanted.properties)
-        made = kind.create(self._context(wanted), properties)
-        if properties.unused():
-            self._delete(Resource(wanted.logical_id, wanted.type_name, wanted.properties, made))
-            raise ResourceError(_unknown(wanted, properties))
+        context, properties = self._context(wanted), Properties(wanted.properties)
+        try:
+            made = context.begun(_kind(wanted).create(context, properties))
+            if properties.unused():
+                raise ResourceError(_unknown(wanted, properties))
+        except _FAILURES:
+            for unfinished in context.unfinished[-1:]:
+                self._try(self._delete, replace(wanted, made=unfinished))
+            raise
         return made
 
     def _update(self, before: Resource, wanted: Resource) -> Made:
@@ -168,11 +184,10 @@ class Engine:
     def _take_back(self, step: _Step) -> None:
         logical_id = step.after.logical_id
         if step.before and not _is_other(step.before, step.after):
-            made = self._update(step.after, step.before)
             before = step.before
-            self.resources[logical_id] = Resource(
-                logical_id, before.type_name, before.properties, made, before.retained
-            )
+            made = self._update(step.after, before)
+            self.resources[logical_id] = replace(before, made=made)
+            self._report(before, "UPDATE_COMPLETE", "")
             return
         self._delete(step.after)
         if step.before:
@@ -180,9 +195,9 @@ class Engine:
         else:
             del self.resources[logical_id]
 
-    def _try(self, deletion: Callable[[], None]) -> bool:
+    def _try(self, work: Callable[[_T], None], subject: _T) -> bool:
         try:
-            deletion()
+            work(subject)
         except _FAILURES as error:
             logger.warning("stack %s: %s", self._name, _reason(error))
             return False

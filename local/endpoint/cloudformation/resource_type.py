@@ -70,6 +70,12 @@ class Context:
     logical_id: str
     type_name: str
     suffix: str  # of generated names; new for each resource
+    unfinished: list[Made] = field(default_factory=list)
+
+    def begun(self, made: Made) -> Made:
+        """To be called once the first of several calls has made a resource: if a later one fails, it is deleted."""
+        self.unfinished.append(made)
+        return made
 
     def call(self, service: str, operation: str, **parameters: Any) -> Any:
         """Call a service; parameters that are None are left out."""

@@ -34,7 +34,11 @@ class CustomResource(ResourceType):
     replaced_by = frozenset({"ServiceToken"})
 
     def create(self, context: Context, properties: Properties) -> Made:
-        return self._ask(context, properties, {"RequestType": "Create"})
+        try:
+            return self._ask(context, properties, {"RequestType": "Create"})
+        except ResourceError:
+            context.begun(Made(context.name()))  # it is told to delete what it has made until it failed
+            raise
 
     def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
         return self._ask(

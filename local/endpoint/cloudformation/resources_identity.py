@@ -31,8 +31,9 @@ class Role(ResourceType):
             AssumeRolePolicyDocument=document(properties["AssumeRolePolicyDocument"]),
             **properties.only("Description", "Path", "Tags", "PermissionsBoundary", "MaxSessionDuration"),
         )["Role"]
-        self._grant(context, role["RoleName"], Properties({}), properties)
-        return Made(role["RoleName"], {"Arn": role["Arn"], "RoleId": role["RoleId"]})
+        made = context.begun(Made(role["RoleName"], {"Arn": role["Arn"], "RoleId": role["RoleId"]}))
+        self._grant(context, made.ref, Properties({}), properties)
+        return made
 
     def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
         trust = document(new["AssumeRolePolicyDocument"])
@@ -102,9 +103,10 @@ class ManagedPolicy(ResourceType):
             PolicyDocument=document(properties["PolicyDocument"]),
             **properties.only("Description", "Path"),
         )["Policy"]
+        made = context.begun(Made(policy["Arn"], {"PolicyArn": policy["Arn"]}))
         for role in properties.get("Roles", []):
-            context.call("iam", "attach_role_policy", RoleName=role, PolicyArn=policy["Arn"])
-        return Made(policy["Arn"], {"PolicyArn": policy["Arn"]})
+            context.call("iam", "attach_role_policy", RoleName=role, PolicyArn=made.ref)
+        return made
 
     def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
         if old["PolicyDocument"] != new["PolicyDocument"]:
@@ -142,10 +144,10 @@ class InstanceProfile(ResourceType):
             InstanceProfileName=properties.get("InstanceProfileName") or context.name(),
             **properties.only("Path"),
         )["InstanceProfile"]
+        made = context.begun(Made(profile["InstanceProfileName"], {"Arn": profile["Arn"]}))
         for role in properties["Roles"]:
-            name = profile["InstanceProfileName"]
-            context.call("iam", "add_role_to_instance_profile", InstanceProfileName=name, RoleName=role)
-        return Made(profile["InstanceProfileName"], {"Arn": profile["Arn"]})
+            context.call("iam", "add_role_to_instance_profile", InstanceProfileName=made.ref, RoleName=role)
+        return made
 
     def delete(self, context: Context, made: Made, properties: Properties) -> None:
         for role in properties["Roles"]:
@@ -178,9 +180,10 @@ class Key(ResourceType):
             Policy=document(properties["KeyPolicy"]) if "KeyPolicy" in properties else None,
             **properties.only("Description", "KeySpec", "KeyUsage"),
         )["KeyMetadata"]
+        made = context.begun(Made(key["KeyId"], {"Arn": key["Arn"], "KeyId": key["KeyId"]}))
         properties.get("PendingWindowInDays")  # counts when the key is deleted
-        self._rotate(context, key["KeyId"], properties)
-        return Made(key["KeyId"], {"Arn": key["Arn"], "KeyId": key["KeyId"]})
+        self._rotate(context, made.ref, properties)
+        return made
 
     def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
         if "KeyPolicy" in new:

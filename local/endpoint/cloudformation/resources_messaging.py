@@ -137,7 +137,7 @@ class Rule(ResourceType):
 
     def create(self, context: Context, properties: Properties) -> Made:
         name = properties.get("Name") or context.name(64)
-        made = Made(name, {"Arn": arn("events", f"rule/{name}")})
+        made = context.begun(Made(name, {"Arn": arn("events", f"rule/{name}")}))
         return self.update(context, made, Properties({}), properties)
 
     def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:

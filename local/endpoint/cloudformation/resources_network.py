@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/AWS_EC2.h
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from local.endpoint.cloudformation.resource_type import Context, Made, Properties, ResourceType, register
@@ -25,13 +26,13 @@ class _Ec2(ResourceType):
     answer: str  # where in the answer the resource is
     identifier: str  # its id there, and the parameter of the deletion
     tagged: str | None = None  # EC2's name of the type, if it has tags
-    attributes: Mapping[str, str] = {}  # Fn::GetAtt's names and the answer's
+    attributes: Mapping[str, str] = MappingProxyType({})  # Fn::GetAtt's names and the answer's
 
     def create(self, context: Context, properties: Properties) -> Made:
         tags = tag_specifications(self.tagged, properties) if self.tagged else None
         parameters = properties.without("Tags") if self.tagged else properties.all()
         answer = context.call("ec2", self.create_operation, **parameters, TagSpecifications=tags)
-        return self.made(answer[self.answer])
+        return context.begun(self.made(answer[self.answer]))
 
     def made(self, found: Mapping[str, Any]) -> Made:
         """The resource that the service describes."""
@@ -47,7 +48,7 @@ class Vpc(_Ec2):
     name = "AWS::EC2::VPC"
     create_operation, delete_operation = "create_vpc", "delete_vpc"
     answer, identifier, tagged = "Vpc", "VpcId", "vpc"
-    attributes = {"CidrBlock": "CidrBlock"}
+    attributes = MappingProxyType({"CidrBlock": "CidrBlock"})
 
     def create(self, context: Context, properties: Properties) -> Made:
         switches = properties.only("EnableDnsHostnames", "EnableDnsSupport")
@@ -62,7 +63,7 @@ class Subnet(_Ec2):
     name = "AWS::EC2::Subnet"
     create_operation, delete_operation = "create_subnet", "delete_subnet"
     answer, identifier, tagged = "Subnet", "SubnetId", "subnet"
-    attributes = {"AvailabilityZone": "AvailabilityZone", "VpcId": "VpcId", "CidrBlock": "CidrBlock"}
+    attributes = MappingProxyType({"AvailabilityZone": "AvailabilityZone", "CidrBlock": "CidrBlock"})
 
     def create(self, context: Context, properties: Properties) -> Made:
         public = properties.get("MapPublicIpOnLaunch")
@@ -181,7 +182,8 @@ class PrefixList(_Ec2):
 
     def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
         found = context.call("ec2", "describe_managed_prefix_lists", PrefixListIds=[made.ref])["PrefixLists"][0]
-        before, after = ({entry["Cidr"]: entry for entry in given.get("Entries", [])} for given in (old, new))
+        entries = context.call("ec2", "get_managed_prefix_list_entries", PrefixListId=made.ref)["Entries"]
+        before, after = ({entry["Cidr"]: entry for entry in some} for some in (entries, new.get("Entries", [])))
         context.call(
             "ec2",
             "modify_managed_prefix_list",
@@ -191,115 +193,3 @@ class PrefixList(_Ec2):
             RemoveEntries=[{"Cidr": cidr} for cidr in before if cidr not in after],
         )
         return made
-
-
-@register
-class SecurityGroup(ResourceType):
-    name = "AWS::EC2::SecurityGroup"
-
-    def create(self, context: Context, properties: Properties) -> Made:
-        identity = context.call(
-            "ec2",
-            "create_security_group",
-            GroupName=properties.get("GroupName") or context.name(255),
-            Description=properties["GroupDescription"],
-            VpcId=properties["VpcId"],
-            TagSpecifications=tag_specifications("security-group", properties),
-        )["GroupId"]
-        if "SecurityGroupEgress" in properties:
-            everything = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
-            context.call("ec2", "revoke_security_group_egress", GroupId=identity, IpPermissions=[everything])
-            for rule in properties["SecurityGroupEgress"]:
-                _authorize(context, "egress", identity, rule)
-        for rule in properties.get("SecurityGroupIngress", []):
-            _authorize(context, "ingress", identity, rule)
-        return Made(identity, {"GroupId": identity, "VpcId": properties["VpcId"]})
-
-    def delete(self, context: Context, made: Made, properties: Properties) -> None:
-        context.call("ec2", "delete_security_group", GroupId=made.ref)
-
-
-class _Rule(ResourceType):
-    """A rule of a security group that stands on its own."""
-
-    direction: str
-
-    def create(self, context: Context, properties: Properties) -> Made:
-        rule = properties.without("GroupId")
-        answer = _authorize(context, self.direction, properties["GroupId"], rule)
-        return Made(answer["SecurityGroupRules"][0]["SecurityGroupRuleId"])
-
-    def delete(self, context: Context, made: Made, properties: Properties) -> None:
-        operation = f"revoke_security_group_{self.direction}"
-        permission = _permission(properties.without("GroupId"))
-        context.call("ec2", operation, GroupId=properties["GroupId"], IpPermissions=[permission])
-
-
-@register
-class Ingress(_Rule):
-    name = "AWS::EC2::SecurityGroupIngress"
-    direction = "ingress"
-
-
-@register
-class Egress(_Rule):
-    name = "AWS::EC2::SecurityGroupEgress"
-    direction = "egress"
-
-
-def _authorize(context: Context, direction: str, group: str, rule: Mapping[str, Any]) -> Any:
-    operation = f"authorize_security_group_{direction}"
-    return context.call("ec2", operation, GroupId=group, IpPermissions=[_permission(rule)])
-
-
-# Who is at the other end of a rule: the property, and where an EC2 permission has it.
-_PEERS = {
-    "CidrIp": ("IpRanges", "CidrIp"),
-    "CidrIpv6": ("Ipv6Ranges", "CidrIpv6"),
-    "SourcePrefixListId": ("PrefixListIds", "PrefixListId"),
-    "DestinationPrefixListId": ("PrefixListIds", "PrefixListId"),
-    "SourceSecurityGroupId": ("UserIdGroupPairs", "GroupId"),
-    "DestinationSecurityGroupId": ("UserIdGroupPairs", "GroupId"),
-}
-
-
-def _permission(rule: Mapping[str, Any]) -> dict[str, Any]:
-    """A rule as EC2's API takes it; a property that is none of a rule passes, for boto3 to refuse."""
-    permission = {name: value for name, value in rule.items() if name not in _PEERS and name != "Description"}
-    for name, (container, key) in _PEERS.items():
-        if name in rule:
-            description = {"Description": rule["Description"]} if "Description" in rule else {}
-            permission[container] = [{key: rule[name], **description}]
-    return permission
-
-
-@register
-class LaunchTemplate(ResourceType):
-    name = "AWS::EC2::LaunchTemplate"
-    updates = True
-    replaced_by = frozenset({"LaunchTemplateName", "TagSpecifications"})
-
-    def create(self, context: Context, properties: Properties) -> Made:
-        template = context.call(
-            "ec2",
-            "create_launch_template",
-            LaunchTemplateName=properties.get("LaunchTemplateName") or context.name(),
-            **properties.only("LaunchTemplateData", "TagSpecifications", "VersionDescription"),
-        )["LaunchTemplate"]
-        return self._made(template["LaunchTemplateId"], template["LatestVersionNumber"])
-
-    def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
-        version = context.call(
-            "ec2",
-            "create_launch_template_version",
-            LaunchTemplateId=made.ref,
-            **new.only("LaunchTemplateData", "VersionDescription"),
-        )["LaunchTemplateVersion"]
-        return self._made(made.ref, version["VersionNumber"])
-
-    def delete(self, context: Context, made: Made, properties: Properties) -> None:
-        context.call("ec2", "delete_launch_template", LaunchTemplateId=made.ref)
-
-    def _made(self, identity: str, latest: int) -> Made:
-        versions = {"LatestVersionNumber": str(latest), "DefaultVersionNumber": "1"}
-        return Made(identity, {"LaunchTemplateId": identity, **versions})

@@ -27,12 +27,10 @@ class Bucket(ResourceType):
             CreateBucketConfiguration={"LocationConstraint": REGION},
             ObjectOwnership=_ownership(properties),
         )
+        domains = {"DomainName": f"{name}.s3.amazonaws.com", "RegionalDomainName": f"{name}.s3.{REGION}.amazonaws.com"}
+        made = context.begun(Made(name, {"Arn": f"arn:aws:s3:::{name}", **domains}))
         self._configure(context, name, properties)
-        domain = f"{name}.s3.{REGION}.amazonaws.com"
-        return Made(
-            name,
-            {"Arn": f"arn:aws:s3:::{name}", "DomainName": f"{name}.s3.amazonaws.com", "RegionalDomainName": domain},
-        )
+        return made
 
     def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
         self._configure(context, made.ref, new)
@@ -47,7 +45,7 @@ class Bucket(ResourceType):
         _ownership(properties)
         if "BucketEncryption" in properties:
             rules = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
-            rules = [{_S3_NAMES.get(key, key): _encryption(value) for key, value in rule.items()} for rule in rules]
+            rules = [{_S3_NAMES.get(key, key): value for key, value in rule.items()} for rule in rules]
             configuration = {"Rules": rules}
             context.call("s3", "put_bucket_encryption", Bucket=bucket, ServerSideEncryptionConfiguration=configuration)
         if "VersioningConfiguration" in properties:
@@ -71,10 +69,6 @@ class Bucket(ResourceType):
 
 
 _S3_NAMES = {"ServerSideEncryptionByDefault": "ApplyServerSideEncryptionByDefault"}
-
-
-def _encryption(value: Any) -> Any:
-    return value if not isinstance(value, dict) else dict(value)
 
 
 def _ownership(properties: Properties) -> str | None:
@@ -123,13 +117,14 @@ class Repository(ResourceType):
             **properties.only("ImageTagMutability", "ImageScanningConfiguration"),
         )["repository"]
         name = found["repositoryName"]
+        made = context.begun(Made(name, {"Arn": found["repositoryArn"], "RepositoryUri": found["repositoryUri"]}))
         if "LifecyclePolicy" in properties:
             text = properties["LifecyclePolicy"]["LifecyclePolicyText"]
             context.call("ecr", "put_lifecycle_policy", repositoryName=name, lifecyclePolicyText=text)
         if "RepositoryPolicyText" in properties:
             text = document(properties["RepositoryPolicyText"])
             context.call("ecr", "set_repository_policy", repositoryName=name, policyText=text)
-        return Made(name, {"Arn": found["repositoryArn"], "RepositoryUri": found["repositoryUri"]})
+        return made
 
     def delete(self, context: Context, made: Made, properties: Properties) -> None:
         context.call("ecr", "delete_repository", repositoryName=made.ref)
@@ -163,7 +158,7 @@ class LogGroup(ResourceType):
     def create(self, context: Context, properties: Properties) -> Made:
         name = properties.get("LogGroupName") or context.name(512)
         context.call("logs", "create_log_group", logGroupName=name, **properties.only("KmsKeyId"))
-        made = Made(name, {"Arn": arn("logs", f"log-group:{name}:*")})
+        made = context.begun(Made(name, {"Arn": arn("logs", f"log-group:{name}:*")}))
         return self.update(context, made, Properties({}), properties)
 
     def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:

@@ -9,6 +9,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +23,15 @@ from local.endpoint.cloudformation.template import Template, TemplateError
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Change:
+    """What a stack is to become: a template, with parameters as given (or by default) and as `Ref` gives them."""
+
+    template: Template
+    parameters: Mapping[str, str]
+    values: Mapping[str, Any]
+
+
 class Stack:
     """One stack. `exports` gives what other stacks export."""
 
@@ -33,12 +43,11 @@ class Stack:
         self.deleted: datetime | None = None
         self.status, self.reason = "REVIEW_IN_PROGRESS", ""
         self.template: Template | None = None
-        self.parameters: dict[str, str] = {}
+        self.parameters: Mapping[str, str] = {}
         self.tags: list[dict[str, str]] = []
         self.outputs: dict[str, dict[str, str]] = {}
         self.protected = False
         self.events: list[Event] = []
-        self._values: dict[str, Any] = {}
         self._exports = exports
         self._token = ""
         self._settled = threading.Condition()
@@ -59,15 +68,15 @@ class Stack:
         with self._settled:
             self._settled.wait_for(lambda: not self.busy, timeout)
 
-    def change(self, template: Template, parameters: dict[str, str], values: dict[str, Any], token: str) -> None:
-        """Create or update it; returns at once. Parameters as given, and as `Ref` gives them."""
+    def change(self, change: Change, token: str) -> None:
+        """Create or update it; returns at once."""
         self._token = token
         creating = self.template is None
         if not creating:
             self.updated = datetime.now(UTC)
         self._set("CREATE_IN_PROGRESS" if creating else "UPDATE_IN_PROGRESS", "User Initiated")
         work = self._create if creating else self._update
-        self._start(lambda: work(template, parameters, values))
+        self._start(lambda: work(change))
 
     def delete(self, token: str) -> None:
         """Delete it; returns at once."""
@@ -87,12 +96,10 @@ class Stack:
             failed = "ROLLBACK_FAILED" if operation in ("CREATE", "ROLLBACK") else f"{operation}_FAILED"
             self._set(failed, f"internal failure of the local endpoint: {type(error).__name__}: {error}")
 
-    def _create(self, template: Template, parameters: dict[str, str], values: dict[str, Any]) -> None:
-        evaluation = self._evaluation(template, values)
-        self.template, self.parameters, self._values = template, parameters, values
+    def _create(self, change: Change) -> None:
+        self.template, self.parameters = change.template, change.parameters
         try:
-            self._engine.apply(template, evaluation)
-            self.outputs = self._evaluated_outputs(template, evaluation)
+            self._apply(change)
         except (ChangeFailedError, TemplateError) as error:
             self._set("ROLLBACK_IN_PROGRESS", f"{error}. Rollback requested by user.")
             done = self._engine.roll_back()
@@ -100,19 +107,17 @@ class Stack:
             return
         self._set("CREATE_COMPLETE", "")
 
-    def _update(self, template: Template, parameters: dict[str, str], values: dict[str, Any]) -> None:
-        evaluation = self._evaluation(template, values)
+    def _update(self, change: Change) -> None:
         try:
-            self._engine.apply(template, evaluation)
-            self.outputs = self._evaluated_outputs(template, evaluation)
+            self._apply(change)
         except (ChangeFailedError, TemplateError) as error:
             self._set("UPDATE_ROLLBACK_IN_PROGRESS", str(error))
             done = self._engine.roll_back()
             self._set("UPDATE_ROLLBACK_COMPLETE" if done else "UPDATE_ROLLBACK_FAILED", "")
             return
-        self.template, self.parameters, self._values = template, parameters, values
+        self.template, self.parameters = change.template, change.parameters
         self._set("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "")
-        self._engine.clean_up(template, evaluation)
+        self._engine.clean_up(change.template, self._evaluation(change))
         self._set("UPDATE_COMPLETE", "")
 
     def _delete(self) -> None:
@@ -124,28 +129,21 @@ class Stack:
             left = ", ".join(self._engine.resources)
             self._set("DELETE_FAILED", f"The following resource(s) failed to delete: [{left}].")
 
-    def _evaluation(self, template: Template, values: Mapping[str, Any]) -> Evaluation:
+    def _apply(self, change: Change) -> None:
+        evaluation = self._evaluation(change)
+        self._engine.apply(change.template, evaluation)
+        self.outputs = _evaluated_outputs(change.template, evaluation)
+
+    def _evaluation(self, change: Change) -> Evaluation:
         return Evaluation(
-            template,
+            change.template,
             stack_name=self.name,
             stack_id=self.id,
-            parameters=values,
+            parameters=change.values,
             reference=self._engine.reference,
             attribute=self._engine.attribute,
             exports=self._exports(),
         )
-
-    def _evaluated_outputs(self, template: Template, evaluation: Evaluation) -> dict[str, dict[str, str]]:
-        outputs = {}
-        for name, entry in template.outputs.items():
-            if not evaluation.wanted(entry):
-                continue
-            outputs[name] = {"OutputKey": name, "OutputValue": str(evaluation.value(entry["Value"]))}
-            if "Description" in entry:
-                outputs[name]["Description"] = entry["Description"]
-            if "Export" in entry:
-                outputs[name]["ExportName"] = str(evaluation.value(entry["Export"]["Name"]))
-        return outputs
 
     def _set(self, status: str, reason: str) -> None:
         with self._settled:
@@ -157,3 +155,16 @@ class Stack:
         self.events.append(
             Event(resource.logical_id, resource.made.ref, resource.type_name, status, reason, self._token)
         )
+
+
+def _evaluated_outputs(template: Template, evaluation: Evaluation) -> dict[str, dict[str, str]]:
+    outputs = {}
+    for name, entry in template.outputs.items():
+        if not evaluation.wanted(entry):
+            continue
+        outputs[name] = {"OutputKey": name, "OutputValue": str(evaluation.value(entry["Value"]))}
+        if "Description" in entry:
+            outputs[name]["Description"] = entry["Description"]
+        if "Export" in entry:
+            outputs[name]["ExportName"] = str(evaluation.value(entry["Export"]["Name"]))
+    return outputs

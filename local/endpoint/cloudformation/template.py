@@ -30,7 +30,7 @@ class _Loader(yaml.SafeLoader):
     """YAML with CloudFormation's short forms such as `!Ref`."""
 
 
-_Loader.add_multi_constructor("!", yaml_tag_constructor)
+_Loader.add_multi_constructor("", yaml_tag_constructor)  # type: ignore[no-untyped-call]
 
 
 class Template:
@@ -72,7 +72,7 @@ class Template:
             for reference in references(entry):
                 if reference not in known and not reference.startswith("AWS::"):
                     raise TemplateError(
-                        f"Template format error: Unresolved resource dependencies [{reference}] in {name} of the template"
+                        f"Template format error: Unresolved resource dependencies [{reference}] in {name}"
                     )
         try:
             self.order()
