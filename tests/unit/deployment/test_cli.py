@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -177,3 +179,42 @@ def test_where_nothing_is_deployed_there_is_no_endpoint(tmp_path: Path, endpoint
     assert done.returncode == 2
     assert "is not deployed in eu-central-1" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_following_says_that_the_execution_goes_on(
+    tmp_path: Path, endpoint: dict[str, str], number: int
+) -> None:
+    arn = running_execution(endpoint["AWS_ENDPOINT_URL"], f"signal-{number}")
+    following = subprocess.Popen(
+        [sys.executable, "-u", "-m", "deployment", "deploy", "--follow", arn, "--poll", "3600"],
+        cwd=tmp_path,
+        env=environment(tmp_path, PYTHONPATH=str(ROOT), **endpoint),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert following.stdout
+    following.stdout.readline()  # it is following now
+    following.send_signal(number)
+    _, err = following.communicate(timeout=60)
+    assert following.returncode == 130
+    assert "The execution goes on." in err
+    assert f"follow it: bash deploy.sh --follow {arn}" in err
+    assert "Traceback" not in err
+
+
+def running_execution(url: str, name: str) -> str:
+    """An execution that does not end: moto starts it and leaves it at that."""
+    sfn = boto3.client(
+        "stepfunctions",
+        endpoint_url=url,
+        region_name="eu-central-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    machine = sfn.create_state_machine(name=name, definition="{}", roleArn="arn:aws:iam::123456789012:role/x")[
+        "stateMachineArn"
+    ]
+    return str(sfn.start_execution(stateMachineArn=machine, name="x")["executionArn"])

@@ -15,14 +15,13 @@ from deployment import destroy as module
 from deployment import images
 from deployment.console import Console
 from deployment.destroy import DestroyOptions, destroy
-from deployment.emptying import empty_bucket, stop_executions
+from deployment.emptying import empty_bucket
 from deployment.errors import DeploymentError, InterruptedByUserError, NotStartedError
 from deployment.stack import Stack
 from deployment.waiting import Waiter
 from stacks.names import OWNER_TAG, STACK
 from tests.unit.deployment.support import Screen, StubbedAws, waiter
 from tests.unit.deployment.world import MotoAws, deployed, make_ami, resource, snapshots_of
-from tests.unit.lambdas.scenario import Call
 
 OPTIONS = DestroyOptions(confirm=False)
 
@@ -220,19 +219,3 @@ def test_without_a_terminal_there_is_nobody_to_confirm(
 def test_a_stack_that_is_being_updated_is_left_alone() -> None:
     with pytest.raises(NotStartedError, match="cancel-update-stack"):
         module._check_removable(Stack("id", "UPDATE_IN_PROGRESS", "", {}, {}), StubbedAws([]))
-
-
-def test_running_executions_are_stopped_with_a_reason() -> None:
-    machine = "arn:aws:states:eu-central-1:111122223333:stateMachine:SecureProxyDeployment"
-    arn = f"{machine}:x".replace("stateMachine", "execution")
-    running = [{"executionArn": arn, "stateMachineArn": machine, "name": "x", "status": "RUNNING", "startDate": 1}]
-    aws = StubbedAws(
-        [
-            Call("stepfunctions", "list_executions", {"stateMachineArn": machine, "statusFilter": "RUNNING"},
-                 {"executions": running}),
-            Call("stepfunctions", "stop_execution", {"executionArn": arn, "error": "Destroyed",
-                 "cause": "the deployment is being removed"}, {"stopDate": 1}),
-        ]
-    )  # fmt: skip
-    assert stop_executions(aws, [machine]) == [arn]
-    aws.stubs.assert_all_made()
