@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -29,12 +30,22 @@ def send(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **head
 
 
 class Issuer:
-    """Serves discovery and key set below `/<name>`. `answers` replaces what a path says; `downloads` counts by path."""
+    """Serves discovery and key set below `/<name>`. `answers` replaces what a path says; `downloads` counts by path.
+
+    With `tls` it speaks https as `host`, which is 127.0.0.1 all the same.
+    """
 
     def __init__(
-        self, name: str = "awsexample", port: int | None = None, keys: list[RsaKey | EcKey] | None = None
+        self,
+        name: str = "awsexample",
+        port: int | None = None,
+        keys: list[RsaKey | EcKey] | None = None,
+        tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.name = name
+        self.host = host
+        self._tls = tls
         self.port = port or free_port()
         self.keys: list[RsaKey | EcKey] = [RsaKey(f"{name}-1")] if keys is None else keys
         self.answers: dict[str, Answer] = {}
@@ -43,7 +54,8 @@ class Issuer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/{self.name}"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://{self.host}:{self.port}/{self.name}"
 
     @property
     def key(self) -> Any:
@@ -80,7 +92,15 @@ class Issuer:
             daemon_threads = True
             request_queue_size = 128
 
+            def handle_error(self, *_: Any) -> None:
+                """A peer that does not like our certificate is what some tests are about."""
+
         self._server = Server(("127.0.0.1", self.port), Handler)
+        if self._tls:
+            # The handshake is done by the thread that reads first, so that nobody holds up the listener.
+            self._server.socket = self._tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 

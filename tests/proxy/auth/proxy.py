@@ -74,6 +74,7 @@ class Situation:
     sections: Mapping[str, Any] = field(default_factory=dict)
     image: Mapping[str, str] = field(default_factory=dict)
     http_error_level: str = "notice"
+    names: str = "127.0.0.1"  # the name server's address
 
 
 class AuthProxy:
@@ -97,7 +98,7 @@ class AuthProxy:
             rendering = import_module("proxy_configuration.rendering")
             values = self.values()
             environment.validate(values)
-            rendering.configure(values, names="127.0.0.1", install=True)
+            rendering.configure(values, names=self.situation.names, install=True)
         logging = self.configuration / "conf.d/logging.conf"
         level = self.situation.http_error_level
         logging.write_text(logging.read_text().replace("http-error.log notice;", f"http-error.log {level};"))

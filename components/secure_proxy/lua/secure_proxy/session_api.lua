@@ -1,6 +1,8 @@
 -- What a client may ask about its own sessions, with a token in the Authorization header:
 --   GET  /.secure-proxy/sessions        its sessions on this machine
 --   POST /.secure-proxy/sessions/<id>   lets that session live as long as the token does
+-- A load balancer may bring the call to a machine that does not have the session: that one answers 421 (RFC 9110,
+-- section 15.5.20), and the client asks again over another connection.
 
 local audit = require("secure_proxy.audit")
 local authentication_rules = require("secure_proxy.auth")
@@ -9,6 +11,7 @@ local config = require("secure_proxy.config")
 local refusal = require("secure_proxy.refusal")
 local registry = require("secure_proxy.registry")
 local routes = require("secure_proxy.route")
+local session_id = require("secure_proxy.session_id")
 local source = require("secure_proxy.auth.source")
 
 local ngx = ngx
@@ -16,6 +19,7 @@ local ngx = ngx
 local _M = {}
 
 local PREFIX = "/.secure-proxy/sessions"
+local MISDIRECTED = 421
 local HEADER_ONLY = { subprotocol = false, cookie = "" }
 
 local function answer(text)
@@ -58,9 +62,12 @@ local function fits_route(record)
 end
 
 local function extend(identity, id)
+    if not session_id.is_of_this_machine(id) then
+        return refusal.refuse(MISDIRECTED, "session extension", "the session is not this machine's")
+    end
     local record = registry.find(id)
     if not record then
-        return refusal.refuse(ngx.HTTP_NOT_FOUND, "session extension", "no such session on this machine")
+        return refusal.refuse(ngx.HTTP_NOT_FOUND, "session extension", "the session has ended")
     end
     ngx.ctx.session_in_question = id
     if not is_owner(identity, record) then
