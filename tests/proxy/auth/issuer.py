@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from tests.proxy.auth.tokens import EcKey, RsaKey
 from tests.proxy.nginx_harness import free_port
@@ -151,18 +151,49 @@ def huge(handler: BaseHTTPRequestHandler) -> None:
     send(handler, body.encode())
 
 
+def drip(handler: BaseHTTPRequestHandler) -> None:
+    """The body of the answer, a byte now and then."""
+    Drip("body")(handler)
+
+
 def hang(handler: BaseHTTPRequestHandler) -> None:
     """Says nothing for longer than anybody should wait."""
     time.sleep(20)
 
 
-def drip(handler: BaseHTTPRequestHandler) -> None:
-    """A byte now and then, each within the reader's timeout."""
-    handler.send_response(200)
-    handler.send_header("Content-Type", "application/json")
-    handler.end_headers()
-    with suppress(OSError):
-        for _ in range(40):
-            handler.wfile.write(b" ")
-            handler.wfile.flush()
-            time.sleep(0.5)
+class Drip:
+    """A byte now and then, each within the reader's timeouts, for longer than anybody should listen.
+
+    `broken_off` has, for each answer, the seconds after which the reader went away, or None if it never did; `at_once`
+    is the most answers that were under way at a time.
+    """
+
+    SECONDS, PAUSE_SECONDS = 30, 0.25
+    BEGINNINGS: ClassVar = {
+        "body": b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n",
+        "header field": b"HTTP/1.1 200 OK\r\nX-Long: ",
+        "status line": b"HTTP/1.1 200 ",
+    }
+
+    def __init__(self, part: str) -> None:
+        self.part = part  # of the answer: body, header field or status line
+        self.broken_off: list[float | None] = []
+        self.at_once = 0
+        self._under_way = 0
+
+    def __call__(self, handler: BaseHTTPRequestHandler) -> None:
+        self._under_way += 1
+        self.at_once = max(self.at_once, self._under_way)
+        started = time.monotonic()
+        try:
+            handler.wfile.write(self.BEGINNINGS[self.part])
+            for _ in range(int(self.SECONDS / self.PAUSE_SECONDS)):
+                handler.wfile.write(b"1")
+                handler.wfile.flush()
+                time.sleep(self.PAUSE_SECONDS)
+            self.broken_off.append(None)
+        except OSError:
+            self.broken_off.append(time.monotonic() - started)
+        finally:
+            self._under_way -= 1
+            handler.close_connection = True

@@ -1,5 +1,5 @@
-"""TLS to the identity provider, on all three ways to it: signing keys, the OAuth listener, the authorizer. Whoever cannot
-prove to be the provider opens nothing and is told nothing.
+"""TLS to the identity provider, on all three ways to it: signing keys, the OAuth listener, the authorizer. Whoever
+cannot prove to be the provider opens nothing and is told nothing.
 """
 
 from __future__ import annotations
