@@ -145,6 +145,14 @@ def test_an_extended_session_lives_on(setting: Setting) -> None:
     assert (code, abs(when - expires - 4) <= 1) == (4401, True)
 
 
+def test_the_maximum_age_ends_a_session(make_setting: SettingMaker) -> None:
+    with make_setting(OPENIDC, image={"BRIDGE": "websockify"}, sections={"limits": {"maxSessionAge": "2s"}}) as made:
+        session = made.proxy.open(made.token())
+        started = time.time()
+        code, when = websocket.wait_for_close(session)
+        assert (code, abs(when - started - 2) <= 1) == (1001, True)
+
+
 def test_an_operator_ends_a_session(setting: Setting, tmp_path: Path) -> None:
     session = setting.proxy.open(setting.token(sub="target"))
     bystander = setting.proxy.open(setting.token(sub="bystander"))

@@ -9,6 +9,7 @@ local bit = require("bit")
 local ffi = require("ffi")
 local base = require("resty.core.base")
 
+local ngx = ngx
 local C = ffi.C
 local char = string.char
 
@@ -30,8 +31,14 @@ local _M = {}
 --- The current request's session, at the moment when it opens. It must be forgotten in the log phase, after which NGINX
 -- closes the connection.
 -- @param expires_at epoch seconds
-function _M.new(expires_at)
-    return { ssl = C.secure_proxy_module_ssl(base.get_request(), no_error), expires_at = expires_at, of_module = true }
+-- @param max_age_s seconds that it may live at most, or 0
+function _M.new(expires_at, max_age_s)
+    return {
+        of_module = true,
+        ssl = C.secure_proxy_module_ssl(base.get_request(), no_error),
+        expires_at = expires_at,
+        ends_at = max_age_s > 0 and ngx.now() + max_age_s or math.huge,
+    }
 end
 
 --- Ends the session at once.

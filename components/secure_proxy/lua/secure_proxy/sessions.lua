@@ -1,8 +1,9 @@
 -- The sessions of this worker: entered when they open, ended when an operator asks, extended when a fresh token came.
--- Those of our own bridge watch their expiry themselves; those of a module are watched here.
+-- Those of our own bridge watch their time themselves; those of a module are watched here.
 
 local audit = require("secure_proxy.audit")
 local close_codes = require("secure_proxy.ws.close_codes")
+local config = require("secure_proxy.config")
 local module_session = require("secure_proxy.module_session")
 local registry = require("secure_proxy.registry")
 local session_id = require("secure_proxy.session_id")
@@ -40,14 +41,16 @@ local function obey_orders()
     end
 end
 
-local function end_expired()
+local function end_overdue()
     local now = ngx.now()
     for id, session in pairs(module_sessions) do
         if session.expires_at <= now then
             session.expires_at = _M.renewed_until(id) or session.expires_at
-            if session.expires_at <= now then
-                finish(session, close_codes.TOKEN_EXPIRED, "token expired")
-            end
+        end
+        if session.expires_at <= now then
+            finish(session, close_codes.TOKEN_EXPIRED, "token expired")
+        elseif session.ends_at <= now then
+            finish(session, close_codes.GOING_AWAY, "session age limit")
         end
     end
 end
@@ -55,7 +58,7 @@ end
 local function look_after(premature)
     if not premature then
         obey_orders()
-        end_expired()
+        end_overdue()
     end
 end
 
@@ -76,7 +79,7 @@ function _M.opened(session, backend)
     record.backend = backend
     record.expires_at = ctx.identity.expires_at
     audit.write("opening", record)
-    ctx.session = session or module_session.new(record.expires_at)
+    ctx.session = session or module_session.new(record.expires_at, config.limits.max_session_age_ms / 1000)
     ctx.backend = backend
     ctx.opened_at = ngx.now()
     registry.enter({
