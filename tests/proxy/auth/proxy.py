@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tests.proxy.auth.audit_schema import faults
 from tests.proxy.backend import Backend
 from tests.proxy.nginx_harness import REPOSITORY, HarnessError, free_port
 
@@ -187,7 +188,8 @@ class AuthProxy:
 
     def audit(self) -> list[dict[str, Any]]:
         """All audit records so far."""
-        return [json.loads(line) for line in self.log("audit.log").splitlines()]
+        path = self.configuration / "logs/audit.log"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
     def audited(self, event: str, within: float = 5.0, after: int = 0) -> dict[str, Any]:
         """The first record of that event behind the first `after` records; waits for it."""
@@ -305,6 +307,7 @@ def running(directory: Path, situation: Situation, *, ready: bool = True) -> Ite
         try:
             proxy.start(ready=ready)
             yield proxy
+            assert faults(proxy.audit()) == [], "audit records are not as documented"
         finally:
             proxy.stop()
             shutil.rmtree(proxy.jail, ignore_errors=True)
