@@ -5,7 +5,9 @@ it at boot, with free ports. What a test sees is what an instance does.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -157,8 +159,7 @@ class AuthProxy:
         self.situation.authentication = {**self.situation.authentication, **authentication}
         self.configure()
         before = set(self.workers())
-        assert self._process is not None
-        self._process.send_signal(1)
+        self.signal(signal.SIGHUP)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             fresh = set(self.workers()) - before
@@ -172,6 +173,21 @@ class AuthProxy:
         assert self._process is not None
         master = self._process.pid
         return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the master a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def replace_worker(self, worker: int) -> None:
+        """Kill a worker; returns when the master has started another one."""
+        before = set(self.workers())
+        os.kill(worker, signal.SIGKILL)
+        deadline = time.monotonic() + START_SECONDS
+        while not (set(self.workers()) - before) or worker in self.workers():
+            if time.monotonic() > deadline:
+                raise HarnessError(f"worker {worker} was not replaced:\n" + self.log("nginx-error.log"))
+            time.sleep(0.02)
 
     def stop(self) -> None:
         """Stop NGINX at once."""
@@ -230,7 +246,9 @@ class AuthProxy:
             if body:
                 lines.append(f"Content-Length: {len(body)}")
             send_all(client, "\r\n".join([*lines, "", ""]).encode() + body)
-            return Answer(*split(read_all(client)), client)
+            answer = Answer(*split(read_all(client)), client)
+            self._await_record(answer)
+            return answer
 
     def open(
         self, token: str | None = None, *, path: str = "/", fields: list[tuple[str, str]] | None = None,
@@ -258,9 +276,21 @@ class AuthProxy:
                 break
             head += chunk
         answer = Answer(*split(head), client)
+        self._await_record(answer)
         if answer.status != 101:
             client.close()
         return answer
+
+    def _await_record(self, answer: Answer) -> None:
+        """Give the proxy the moment that it takes after the answer to a refused request to write its audit record."""
+        if answer.status < 400:
+            return
+        port = answer.socket.getsockname()[1]
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            if any(record["client_port"] == port for record in self.audit()[-20:]):
+                return
+            time.sleep(0.01)
 
 
 def send_all(client: ssl.SSLSocket, data: bytes) -> None:

@@ -9,8 +9,12 @@ local ngx = ngx
 local _M = {}
 
 local ABNORMAL = 1006
--- NGINX turned the request away by itself: its form, its method, a path that does not exist.
+-- NGINX turned the request away by itself: for its size, its pace, its form, its method, a path that does not exist.
 local UNSTATED = { rule = "request", reason = "not a request that is served here" }
+local BY_STATUS = {
+    [408] = { rule = "limits.headerTimeout", reason = "the request did not arrive in time" },
+    [413] = { rule = "limits.maxRequestBody", reason = "the request's body is too large" },
+}
 local TWO_TOKENS = { rule = "token", reason = "more than one Authorization header" }
 
 -- NGINX answers 400 to a second Authorization header before our code is asked.
@@ -18,7 +22,7 @@ local function refusal_of_nginx()
     if ngx.status == ngx.HTTP_BAD_REQUEST and type(ngx.req.get_headers().authorization) == "table" then
         return TWO_TOKENS
     end
-    return UNSTATED
+    return BY_STATUS[ngx.status] or UNSTATED
 end
 
 local function write_end(ctx)
