@@ -93,6 +93,19 @@ def test_a_session_is_not_extended_with_another_token(setting: Setting, changes:
     websocket.close(session)
 
 
+def test_a_session_is_not_extended_with_a_token_that_does_not_open_its_route(make_setting: SettingMaker) -> None:
+    routes = [{"path": "/orders", "requiredScopes": ["orders"]}]
+    with make_setting("external", routes=routes) as made:
+        session = made.proxy.open(made.token(scope="orders"), path="/orders")
+        path = f"{API}/{session.headers['secure-proxy-session']}"
+        assert call(made, "POST", path, made.token(scope="read")).status == 403
+        record = made.proxy.audited("refusal")
+        assert record["rule"] == "session extension"
+        assert record["reason"] == "route /orders: scope 'orders' is missing"
+        assert call(made, "POST", path, made.token(scope="read orders")).status == 200
+        websocket.close(session)
+
+
 def test_extension_needs_a_token_in_the_header(setting: Setting) -> None:
     session = setting.proxy.open(setting.token())
     path = f"{API}/{session.headers['secure-proxy-session']}"

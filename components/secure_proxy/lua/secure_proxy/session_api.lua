@@ -55,10 +55,15 @@ local function is_owner(identity, record)
 end
 
 -- The token must satisfy what the session's own route asks for, which the access phase could not know yet.
-local function fits_route(record)
+local function check_route(record)
     local route = routes.named(record.route)
-    local token = source.from_request(HEADER_ONLY)
-    return route and token and authentication_rules.verify(token, route)
+    if not route then
+        return refusal.refuse(ngx.HTTP_FORBIDDEN, "session extension", "the session's route exists no more")
+    end
+    local identity, status, reason = authentication_rules.verify(source.from_request(HEADER_ONLY), route)
+    if not identity then
+        return refusal.refuse(status, "session extension", reason)
+    end
 end
 
 local function extend(identity, id)
@@ -73,9 +78,7 @@ local function extend(identity, id)
     if not is_owner(identity, record) then
         return refusal.refuse(ngx.HTTP_FORBIDDEN, "session extension", "the session is another subject's")
     end
-    if not fits_route(record) then
-        return refusal.refuse(ngx.HTTP_FORBIDDEN, "session extension", "the token does not open the session's route")
-    end
+    check_route(record)
     local expires_at = registry.extend(id, identity.expires_at)
     local fields = audit.request()
     fields.session = id
