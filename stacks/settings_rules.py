@@ -13,7 +13,6 @@ from stacks import settings_network as network
 from stacks.settings_models import ProjectSettings
 from stacks.settings_policy_rules import POLICY_RULES
 from stacks.settings_rule import Problem, Rule, problem
-from stacks.settings_types import milliseconds
 
 HEALTH_PORT = 8080  # where every proxy answers load balancers; the same everywhere, so not a setting
 
@@ -28,7 +27,6 @@ AUTHORIZER = "mockServers.authorizerPort"
 BRIDGE = "proxySettings.bridge"
 PROVIDER = "proxySettings.authentication.provider"
 AUTHORIZER_URL = "proxySettings.authentication.authorizerUrl"
-SESSION_AGE = "proxySettings.limits.maxSessionAge"
 FRAME_SIZE = "proxySettings.limits.maxFrameSize"
 MESSAGE_SIZE = "proxySettings.limits.maxMessageSize"
 WORKER_SESSIONS = "proxySettings.limits.sessionsPerWorker"
@@ -161,7 +159,6 @@ def _limits_of_websockify(settings: ProjectSettings) -> Iterator[Problem]:
     if settings.proxy_settings.bridge != "websockify":
         return
     for path, given in (
-        (SESSION_AGE, milliseconds(limits.max_session_age) > 0),
         (FRAME_SIZE, limits.max_frame_size > 0),
         (MESSAGE_SIZE, limits.max_message_size > 0),
     ):
@@ -218,9 +215,8 @@ RULES = (
         _sessions_per_worker,
     ),
     Rule(
-        f"`{SESSION_AGE}`, `{FRAME_SIZE}` and `{MESSAGE_SIZE}` are not set with `{BRIDGE}` `websockify`, which cannot "
-        "enforce them.",
-        (BRIDGE, SESSION_AGE, FRAME_SIZE, MESSAGE_SIZE),
+        f"`{FRAME_SIZE}` and `{MESSAGE_SIZE}` are not set with `{BRIDGE}` `websockify`, which cannot enforce them.",
+        (BRIDGE, FRAME_SIZE, MESSAGE_SIZE),
         _limits_of_websockify,
     ),
     *POLICY_RULES,

@@ -21,7 +21,6 @@ VARIANTS = [("distribution", "lua", "external"), ("source", "lua", "openidc"), (
 EXCUSED = {
     ("hsts_header", "wss.conf"): "not for browsers' pages; HSTS would bind every port of a name that is the user's",
     ("worker_rlimit_nofile_vs_connections", "nginx.conf"): "the unit's LimitNOFILE is twice the connections + 1024",
-    ("http_splitting", "authentication-external.conf"): "set by Lua, which lets the letters of RFC 6750 alone through",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import select
 import socket
 import struct
 import threading
@@ -48,7 +49,8 @@ class Backend:
 
     def __init__(self, behaviour: Behaviour | None = echo, receive_buffer: int | None = None) -> None:
         self.behaviour = behaviour
-        self.accepted = 0
+        self._accepted = 0
+        self._counting = threading.Lock()
         self._queue: queue.Queue[socket.socket] = queue.Queue()
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -57,20 +59,34 @@ class Backend:
         self._listener.bind(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._listener.listen(1024)
+        self._listener.settimeout(1)
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
         while True:
             try:
-                connection, _ = self._listener.accept()
-            except OSError:
+                select.select([self._listener], [], [])
+                with self._counting:
+                    connection, _ = self._listener.accept()
+                    self._accepted += 1
+            except TimeoutError:  # the client has gone already
+                continue
+            except (OSError, ValueError):  # closed
                 return
-            self.accepted += 1
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.behaviour is None:
                 self._queue.put(connection)
             else:
                 threading.Thread(target=self._run, args=(self.behaviour, connection), daemon=True).start()
+
+    @property
+    def accepted(self) -> int:
+        """How many connections have been made to it, those included that still wait to be accepted."""
+        with suppress(OSError, ValueError):
+            while select.select([self._listener], [], [], 0)[0]:
+                time.sleep(0.001)
+        with self._counting:
+            return self._accepted
 
     @staticmethod
     def _run(behaviour: Behaviour, connection: socket.socket) -> None:

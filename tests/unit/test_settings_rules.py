@@ -160,7 +160,7 @@ def test_more_sessions_than_a_worker_has_connections_for_are_refused() -> None:
     assert load_settings(overrides={f"{LIMITS}.sessionsPerWorker": 8192})
 
 
-@pytest.mark.parametrize(("key", "value"), [("maxSessionAge", "1h"), ("maxFrameSize", 1), ("maxMessageSize", 1)])
+@pytest.mark.parametrize(("key", "value"), [("maxFrameSize", 1), ("maxMessageSize", 1)])
 def test_a_limit_that_websockify_cannot_enforce_is_refused_with_it(key: str, value: object) -> None:
     found = problems({f"{LIMITS}.{key}": value, "proxySettings.bridge": "websockify"})
     assert list(found) == [f"{LIMITS}.{key}"]

@@ -24,6 +24,7 @@ __all__ = ["node", "servers"]
 EXTERNAL, OPENIDC = "external", "openidc"
 # What a test takes that must hold for both providers; the second needs the source build.
 PROVIDERS = [EXTERNAL, pytest.param(OPENIDC, marks=pytest.mark.source)]
+ROOTS = {"source": "source_root", "distribution": "nginx_root"}
 
 
 @dataclass
@@ -70,6 +71,8 @@ def make_setting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
         sections: dict[str, Any] | None = None,
         image: dict[str, str] | None = None,
         http_error_level: str = "notice",
+        names: str = "127.0.0.1",
+        build: str | None = None,
         ready: bool = True,
         **authentication: Any,
     ) -> Iterator[Setting]:
@@ -82,15 +85,16 @@ def make_setting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
                 node_program, server_files = request.getfixturevalue("node"), request.getfixturevalue("servers")
                 authorizer = reference_authorizer(node_program, server_files, directory, given)
                 policy["authorizerUrl"] = f"http://127.0.0.1:{stack.enter_context(authorizer).port}/authorize"
-            build, fixture = ("source", "source_root") if provider == OPENIDC else ("distribution", "nginx_root")
+            build = build or ("source" if provider == OPENIDC else "distribution")
             situation = Situation(
                 build=build,
-                root=request.getfixturevalue(fixture),
+                root=request.getfixturevalue(ROOTS[build]),
                 oauth_port=given.port,
                 authentication=policy,
                 sections=sections or {},
                 image=image or {},
                 http_error_level=http_error_level,
+                names=names,
             )
             proxy = stack.enter_context(running(directory, situation, ready=ready))
             yield Setting(proxy, given, provider)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from tests.proxy.auth.tokens import EcKey, RsaKey
 from tests.proxy.nginx_harness import free_port
@@ -29,12 +30,22 @@ def send(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **head
 
 
 class Issuer:
-    """Serves discovery and key set below `/<name>`. `answers` replaces what a path says; `downloads` counts by path."""
+    """Serves discovery and key set below `/<name>`. `answers` replaces what a path says; `downloads` counts by path.
+
+    With `tls` it speaks https as `host`, which is 127.0.0.1 all the same.
+    """
 
     def __init__(
-        self, name: str = "awsexample", port: int | None = None, keys: list[RsaKey | EcKey] | None = None
+        self,
+        name: str = "awsexample",
+        port: int | None = None,
+        keys: list[RsaKey | EcKey] | None = None,
+        tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.name = name
+        self.host = host
+        self._tls = tls
         self.port = port or free_port()
         self.keys: list[RsaKey | EcKey] = [RsaKey(f"{name}-1")] if keys is None else keys
         self.answers: dict[str, Answer] = {}
@@ -43,7 +54,8 @@ class Issuer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/{self.name}"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://{self.host}:{self.port}/{self.name}"
 
     @property
     def key(self) -> Any:
@@ -80,7 +92,15 @@ class Issuer:
             daemon_threads = True
             request_queue_size = 128
 
+            def handle_error(self, *_: Any) -> None:
+                """A peer that does not like our certificate is what some tests are about."""
+
         self._server = Server(("127.0.0.1", self.port), Handler)
+        if self._tls:
+            # The handshake is done by the thread that reads first, so that nobody holds up the listener.
+            self._server.socket = self._tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 
@@ -131,18 +151,49 @@ def huge(handler: BaseHTTPRequestHandler) -> None:
     send(handler, body.encode())
 
 
+def drip(handler: BaseHTTPRequestHandler) -> None:
+    """The body of the answer, a byte now and then."""
+    Drip("body")(handler)
+
+
 def hang(handler: BaseHTTPRequestHandler) -> None:
     """Says nothing for longer than anybody should wait."""
     time.sleep(20)
 
 
-def drip(handler: BaseHTTPRequestHandler) -> None:
-    """A byte now and then, each within the reader's timeout."""
-    handler.send_response(200)
-    handler.send_header("Content-Type", "application/json")
-    handler.end_headers()
-    with suppress(OSError):
-        for _ in range(40):
-            handler.wfile.write(b" ")
-            handler.wfile.flush()
-            time.sleep(0.5)
+class Drip:
+    """A byte now and then, each within the reader's timeouts, for longer than anybody should listen.
+
+    `broken_off` has, for each answer, the seconds after which the reader went away, or None if it never did; `at_once`
+    is the most answers that were under way at a time.
+    """
+
+    SECONDS, PAUSE_SECONDS = 30, 0.25
+    BEGINNINGS: ClassVar = {
+        "body": b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n",
+        "header field": b"HTTP/1.1 200 OK\r\nX-Long: ",
+        "status line": b"HTTP/1.1 200 ",
+    }
+
+    def __init__(self, part: str) -> None:
+        self.part = part  # of the answer: body, header field or status line
+        self.broken_off: list[float | None] = []
+        self.at_once = 0
+        self._under_way = 0
+
+    def __call__(self, handler: BaseHTTPRequestHandler) -> None:
+        self._under_way += 1
+        self.at_once = max(self.at_once, self._under_way)
+        started = time.monotonic()
+        try:
+            handler.wfile.write(self.BEGINNINGS[self.part])
+            for _ in range(int(self.SECONDS / self.PAUSE_SECONDS)):
+                handler.wfile.write(b"1")
+                handler.wfile.flush()
+                time.sleep(self.PAUSE_SECONDS)
+            self.broken_off.append(None)
+        except OSError:
+            self.broken_off.append(time.monotonic() - started)
+        finally:
+            self._under_way -= 1
+            handler.close_connection = True

@@ -5,7 +5,9 @@ it at boot, with free ports. What a test sees is what an instance does.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -18,6 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tests.proxy.auth.audit_schema import faults
 from tests.proxy.backend import Backend
 from tests.proxy.nginx_harness import REPOSITORY, HarnessError, free_port
 
@@ -74,6 +77,7 @@ class Situation:
     sections: Mapping[str, Any] = field(default_factory=dict)
     image: Mapping[str, str] = field(default_factory=dict)
     http_error_level: str = "notice"
+    names: str = "127.0.0.1"  # the name server's address
 
 
 class AuthProxy:
@@ -97,7 +101,7 @@ class AuthProxy:
             rendering = import_module("proxy_configuration.rendering")
             values = self.values()
             environment.validate(values)
-            rendering.configure(values, names="127.0.0.1", install=True)
+            rendering.configure(values, names=self.situation.names, install=True)
         logging = self.configuration / "conf.d/logging.conf"
         level = self.situation.http_error_level
         logging.write_text(logging.read_text().replace("http-error.log notice;", f"http-error.log {level};"))
@@ -155,8 +159,7 @@ class AuthProxy:
         self.situation.authentication = {**self.situation.authentication, **authentication}
         self.configure()
         before = set(self.workers())
-        assert self._process is not None
-        self._process.send_signal(1)
+        self.signal(signal.SIGHUP)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             fresh = set(self.workers()) - before
@@ -170,6 +173,21 @@ class AuthProxy:
         assert self._process is not None
         master = self._process.pid
         return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the master a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def replace_worker(self, worker: int) -> None:
+        """Kill a worker; returns when the master has started another one."""
+        before = set(self.workers())
+        os.kill(worker, signal.SIGKILL)
+        deadline = time.monotonic() + START_SECONDS
+        while not (set(self.workers()) - before) or worker in self.workers():
+            if time.monotonic() > deadline:
+                raise HarnessError(f"worker {worker} was not replaced:\n" + self.log("nginx-error.log"))
+            time.sleep(0.02)
 
     def stop(self) -> None:
         """Stop NGINX at once."""
@@ -186,7 +204,8 @@ class AuthProxy:
 
     def audit(self) -> list[dict[str, Any]]:
         """All audit records so far."""
-        return [json.loads(line) for line in self.log("audit.log").splitlines()]
+        path = self.configuration / "logs/audit.log"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
     def audited(self, event: str, within: float = 5.0, after: int = 0) -> dict[str, Any]:
         """The first record of that event behind the first `after` records; waits for it."""
@@ -227,7 +246,9 @@ class AuthProxy:
             if body:
                 lines.append(f"Content-Length: {len(body)}")
             send_all(client, "\r\n".join([*lines, "", ""]).encode() + body)
-            return Answer(*split(read_all(client)), client)
+            answer = Answer(*split(read_all(client)), client)
+            self._await_record(answer)
+            return answer
 
     def open(
         self, token: str | None = None, *, path: str = "/", fields: list[tuple[str, str]] | None = None,
@@ -255,9 +276,21 @@ class AuthProxy:
                 break
             head += chunk
         answer = Answer(*split(head), client)
+        self._await_record(answer)
         if answer.status != 101:
             client.close()
         return answer
+
+    def _await_record(self, answer: Answer) -> None:
+        """Give the proxy the moment that it takes after the answer to a refused request to write its audit record."""
+        if answer.status < 400:
+            return
+        port = answer.socket.getsockname()[1]
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            if any(record["client_port"] == port for record in self.audit()[-20:]):
+                return
+            time.sleep(0.01)
 
 
 def send_all(client: ssl.SSLSocket, data: bytes) -> None:
@@ -304,6 +337,7 @@ def running(directory: Path, situation: Situation, *, ready: bool = True) -> Ite
         try:
             proxy.start(ready=ready)
             yield proxy
+            assert faults(proxy.audit()) == [], "audit records are not as documented"
         finally:
             proxy.stop()
             shutil.rmtree(proxy.jail, ignore_errors=True)

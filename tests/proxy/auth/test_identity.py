@@ -4,59 +4,19 @@ from __future__ import annotations
 
 import ssl
 import struct
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.proxy.auth import proxy as proxies
 from tests.proxy.auth import websocket
+from tests.proxy.auth.authority import Authority, show_certificate
 from tests.proxy.auth.conftest import Setting, SettingMaker
 from tests.proxy.backend import Backend
 from tests.proxy.wire import BINARY, frame
 
 PROVIDER = "external"
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
-
-
-def openssl(*arguments: str, directory: Path) -> None:
-    subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
-
-
-class Authority:
-    """A certificate authority in a directory of its own."""
-
-    def __init__(self, directory: Path, name: str) -> None:
-        self.directory = directory / name
-        self.directory.mkdir()
-        (self.directory / "index.txt").touch()
-        (self.directory / "ca.cnf").write_text(
-            "[ca]\ndefault_ca=own\n[own]\ndatabase=index.txt\ndefault_md=sha256\ndefault_crl_days=2\n"
-            "certificate=ca.pem\nprivate_key=ca-key.pem\n"
-        )
-        self._certificate("ca", f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
-
-    def _certificate(self, file: str, subject: str, *extra: str) -> None:
-        openssl(
-            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-            "-keyout", f"{file}-key.pem", "-out", f"{file}.pem", "-subj", subject, *extra, directory=self.directory,
-        )  # fmt: skip
-
-    def issue(self, file: str, subject: str, names: str = "") -> None:
-        extra = ["-addext", f"subjectAltName={names}"] if names else []
-        constraints = ["-addext", "basicConstraints=critical,CA:FALSE"]
-        self._certificate(file, subject, "-CA", "ca.pem", "-CAkey", "ca-key.pem", *constraints, *extra)
-
-    def pem(self, file: str) -> str:
-        return (self.directory / f"{file}.pem").read_text()
-
-    def revoke(self, file: str) -> str:
-        """The revocation list that names the certificate."""
-        openssl("ca", "-config", "ca.cnf", "-revoke", f"{file}.pem", directory=self.directory)
-        openssl("ca", "-config", "ca.cnf", "-gencrl", "-out", "crl.pem", directory=self.directory)
-        return self.pem("crl")
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +190,6 @@ def test_the_application_is_told_who_the_client_is(make_setting: SettingMaker) -
 def servers_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     authority = Authority(tmp_path_factory.mktemp("servers"), "servers")
     authority.issue("application", "/CN=application", "DNS:application.test")
-    authority.issue("oidc", "/CN=oidc", "IP:127.0.0.1,DNS:localhost")
     return authority
 
 
@@ -277,17 +236,7 @@ def test_tls_to_the_application_is_verified(
 def test_a_client_certificate_is_shown_to_the_application(
     make_setting: SettingMaker, servers_authority: Authority, clients: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = proxies.make_jail
-
-    def with_files(root: Path, directory: Path) -> Path:
-        jail = original(root, directory)
-        certificates = jail / proxies.CONFIGURATION / "certs"
-        (certificates / "backend-client.pem").write_text(clients.pem("alice"))
-        (certificates / "backend-client-key.pem").write_text(clients.pem("alice-key"))
-        (certificates / "backend-client-key.pem").chmod(0o600)
-        return jail
-
-    monkeypatch.setattr(proxies, "make_jail", with_files)
+    show_certificate(monkeypatch, "backend", clients, "alice")
     application = {
         "tls": True,
         "serverName": "application.test",

@@ -54,6 +54,37 @@ def test_connections_of_a_worker_that_died_are_not_counted(make_setting: Setting
             session.socket.close()
 
 
+SLOW_WORKER = """
+    location = /slow-worker/draw {
+        content_by_lua_block { ngx.print(ngx.shared.sessions:incr("last", 1)) }
+    }
+    location = /slow-worker/enter {
+        content_by_lua_block {
+            ngx.shared.sessions:set("w:" .. ngx.var.arg_number, ngx.worker.pid())
+            ngx.shared.sessions:set("n:" .. ngx.var.arg_number .. ":a:" .. ngx.var.binary_remote_addr, 1)
+        }
+    }
+    location / {
+"""
+
+
+def test_sessions_of_a_worker_that_was_slow_to_start_are_counted(make_setting: SettingMaker) -> None:
+    """It draws its number, others find their way meanwhile, and only then it enters itself and serves sessions."""
+    with make_setting(PROVIDER, sections={"limits": {"connectionsPerAddress": 1}}) as made:
+        health = made.proxy.configuration / "conf.d/health.conf"
+        health.write_text(health.read_text().replace("    location / {\n", SLOW_WORKER, 1))
+        made.proxy.signal(signal.SIGHUP)
+        deadline = time.monotonic() + 15
+        while (answer := made.proxy.health("/slow-worker/draw"))[0] != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        number = answer[1].decode()
+        for worker in made.proxy.workers():
+            made.proxy.replace_worker(worker)
+        assert made.proxy.health(f"/slow-worker/enter?number={number}")[0] == 200
+        assert made.proxy.open(made.token()).status == 429
+
+
 def test_handshakes_of_an_address_are_limited_in_time(make_setting: SettingMaker) -> None:
     limits = {"handshakesPerAddress": 10, "rateWindow": "2s"}
     with make_setting(PROVIDER, sections={"limits": limits}) as made:
@@ -102,6 +133,7 @@ def test_a_request_body_beyond_the_limit_is_refused(make_setting: SettingMaker) 
     with make_setting(PROVIDER, sections={"limits": {"maxRequestBody": 2048}}) as made:
         answer = made.proxy.request("POST", "/token", [], port=made.proxy.oauth_port, body=b"x" * 4096)
         assert answer.status == 413
+        assert refused_by(made, 0) == (413, "limits.maxRequestBody")
         assert made.issuer.requests[-1][0] != "/awsexample/token"
 
 
@@ -114,3 +146,4 @@ def test_a_client_that_takes_its_time_with_headers_is_cut_off(make_setting: Sett
         client.settimeout(5)
         with suppress(ConnectionError):
             assert client.recv(1000) == b"", "a timeout here means that the proxy still waits"
+        assert refused_by(made, 0) == (408, "limits.headerTimeout")

@@ -2,6 +2,7 @@
 
 local config = require("secure_proxy.config")
 local proxy_protocol = require("secure_proxy.proxy_protocol")
+local session_id = require("secure_proxy.session_id")
 
 local ngx = ngx
 
@@ -14,7 +15,7 @@ local function announce(socket)
         { address = var.remote_addr, port = tonumber(var.remote_port) },
         { address = var.server_addr, port = tonumber(var.server_port) },
         {
-            id = var.request_id,
+            id = session_id.of_request(),
             subject = identity.subject,
             issuer = identity.issuer,
             route = ctx.route.path,

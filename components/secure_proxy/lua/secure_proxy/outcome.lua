@@ -9,8 +9,21 @@ local ngx = ngx
 local _M = {}
 
 local ABNORMAL = 1006
--- NGINX turned the request away by itself: its form, its method, a path that does not exist.
+-- NGINX turned the request away by itself: for its size, its pace, its form, its method, a path that does not exist.
 local UNSTATED = { rule = "request", reason = "not a request that is served here" }
+local BY_STATUS = {
+    [408] = { rule = "limits.headerTimeout", reason = "the request did not arrive in time" },
+    [413] = { rule = "limits.maxRequestBody", reason = "the request's body is too large" },
+}
+local TWO_TOKENS = { rule = "token", reason = "more than one Authorization header" }
+
+-- NGINX answers 400 to a second Authorization header before our code is asked.
+local function refusal_of_nginx()
+    if ngx.status == ngx.HTTP_BAD_REQUEST and type(ngx.req.get_headers().authorization) == "table" then
+        return TWO_TOKENS
+    end
+    return BY_STATUS[ngx.status] or UNSTATED
+end
 
 local function write_end(ctx)
     local session = ctx.session
@@ -22,16 +35,17 @@ local function write_end(ctx)
     record.frames_up = session.frames_up
     record.frames_down = session.frames_down
     record.bytes_lost = session.bytes_lost
-    if ngx.var.bridge == "lua" then
-        record.close_code = session.code or ABNORMAL
-        record.close_reason = session.reason or "the session was broken off"
+    record.close_code, record.close_reason = session.code, session.reason
+    -- Of a session that a module served only that is known which ended it from outside.
+    if not session.code and not session.of_module then
+        record.close_code, record.close_reason = ABNORMAL, "the session was broken off"
     end
     audit.write("end", record)
 end
 
 local function write_refusal(ctx)
     local record = audit.request()
-    local refusal = ctx.refusal or UNSTATED
+    local refusal = ctx.refusal or refusal_of_nginx()
     record.status = ngx.status
     record.rule = refusal.rule
     record.reason = refusal.reason

@@ -11,6 +11,7 @@ local BODIES = {
     [403] = '{"error":"access denied"}\n',
     [404] = '{"error":"not found"}\n',
     [405] = '{"error":"method not allowed"}\n',
+    [421] = '{"error":"try again over another connection"}\n',
     [429] = '{"error":"too many requests"}\n',
     [431] = '{"error":"request headers too large"}\n',
     [503] = '{"error":"tokens cannot be verified at the moment"}\n',

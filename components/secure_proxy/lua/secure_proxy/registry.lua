@@ -2,7 +2,8 @@
 -- address and a subject have, whose they are, until when they may live, and which an operator wants to end.
 --
 -- Counts are kept by worker, under a number that each worker draws when it starts. A worker that dies takes its numbers
--- with it: the others stop adding them up as soon as they see that its process is gone.
+-- with it: the others stop adding them up as soon as they see that its process is gone. A number without a process is
+-- one that was drawn this moment, by a worker about to enter itself.
 
 local cjson = require("cjson.safe")
 local ffi = require("ffi")
@@ -15,6 +16,7 @@ local _M = {}
 
 local PRUNE_S = 15
 local ESRCH = 3
+local GONE = 0 -- stands for the process of a number whose worker has died
 
 local slot
 
@@ -38,7 +40,7 @@ local function each_worker(action)
     local shared = dictionary()
     for number = shared:get("first") or 1, shared:get("last") or 0 do
         local pid = shared:get("w:" .. number)
-        if pid then
+        if pid ~= GONE then
             action(number, pid)
         end
     end
@@ -46,7 +48,7 @@ end
 
 local function forget_worker(number)
     local shared = dictionary()
-    shared:delete("w:" .. number)
+    shared:safe_set("w:" .. number, GONE)
     local prefix = "n:" .. number .. ":"
     for _, key in ipairs(shared:get_keys(0)) do
         if key:sub(1, #prefix) == prefix then
@@ -67,14 +69,18 @@ local function prune(premature)
     end
     local first
     each_worker(function(number, pid)
-        if not is_alive(pid) then
+        if pid and not is_alive(pid) then
             forget_worker(number)
         else
             first = first or number
         end
     end)
     if first then
+        local before = shared:get("first") or 1
         shared:set("first", first)
+        for number = before, first - 1 do
+            shared:delete("w:" .. number)
+        end
     end
     shared:delete("pruning")
 end

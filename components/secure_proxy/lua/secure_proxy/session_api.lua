@@ -1,6 +1,8 @@
 -- What a client may ask about its own sessions, with a token in the Authorization header:
 --   GET  /.secure-proxy/sessions        its sessions on this machine
 --   POST /.secure-proxy/sessions/<id>   lets that session live as long as the token does
+-- A load balancer may bring the call to a machine that does not have the session: that one answers 421 (RFC 9110,
+-- section 15.5.20), and the client asks again over another connection.
 
 local audit = require("secure_proxy.audit")
 local authentication_rules = require("secure_proxy.auth")
@@ -9,6 +11,7 @@ local config = require("secure_proxy.config")
 local refusal = require("secure_proxy.refusal")
 local registry = require("secure_proxy.registry")
 local routes = require("secure_proxy.route")
+local session_id = require("secure_proxy.session_id")
 local source = require("secure_proxy.auth.source")
 
 local ngx = ngx
@@ -16,6 +19,7 @@ local ngx = ngx
 local _M = {}
 
 local PREFIX = "/.secure-proxy/sessions"
+local MISDIRECTED = 421
 local HEADER_ONLY = { subprotocol = false, cookie = "" }
 
 local function answer(text)
@@ -51,24 +55,30 @@ local function is_owner(identity, record)
 end
 
 -- The token must satisfy what the session's own route asks for, which the access phase could not know yet.
-local function fits_route(record)
+local function check_route(record)
     local route = routes.named(record.route)
-    local token = source.from_request(HEADER_ONLY)
-    return route and token and authentication_rules.verify(token, route)
+    if not route then
+        return refusal.refuse(ngx.HTTP_FORBIDDEN, "session extension", "the session's route exists no more")
+    end
+    local identity, status, reason = authentication_rules.verify(source.from_request(HEADER_ONLY), route)
+    if not identity then
+        return refusal.refuse(status, "session extension", reason)
+    end
 end
 
 local function extend(identity, id)
+    if not session_id.is_of_this_machine(id) then
+        return refusal.refuse(MISDIRECTED, "session extension", "the session is not this machine's")
+    end
     local record = registry.find(id)
     if not record then
-        return refusal.refuse(ngx.HTTP_NOT_FOUND, "session extension", "no such session on this machine")
+        return refusal.refuse(ngx.HTTP_NOT_FOUND, "session extension", "the session has ended")
     end
     ngx.ctx.session_in_question = id
     if not is_owner(identity, record) then
         return refusal.refuse(ngx.HTTP_FORBIDDEN, "session extension", "the session is another subject's")
     end
-    if not fits_route(record) then
-        return refusal.refuse(ngx.HTTP_FORBIDDEN, "session extension", "the token does not open the session's route")
-    end
+    check_route(record)
     local expires_at = registry.extend(id, identity.expires_at)
     local fields = audit.request()
     fields.session = id

@@ -1,8 +1,12 @@
 -- The sessions of this worker: entered when they open, ended when an operator asks, extended when a fresh token came.
+-- Those of our own bridge watch their time themselves; those of a module are watched here.
 
 local audit = require("secure_proxy.audit")
 local close_codes = require("secure_proxy.ws.close_codes")
+local config = require("secure_proxy.config")
+local module_session = require("secure_proxy.module_session")
 local registry = require("secure_proxy.registry")
+local session_id = require("secure_proxy.session_id")
 local verdict = require("secure_proxy.ws.verdict")
 
 local ngx = ngx
@@ -13,18 +17,48 @@ local POLL_S = 0.5
 local CLOSE_SECONDS = 5 -- for the client to answer the close frame
 
 local sessions = {}
+local module_sessions = {} -- those among them that a module serves
 local seen_orders = 0
 
-local function obey_orders(premature)
+local function finish(session, code, reason)
+    if session.of_module then
+        module_session.cut(session, code, reason)
+    else
+        verdict.pass(session, code, reason, CLOSE_SECONDS)
+    end
+end
+
+local function obey_orders()
     local orders = registry.orders()
-    if premature or orders == seen_orders then
+    if orders == seen_orders then
         return
     end
     seen_orders = orders
     for id, session in pairs(sessions) do
         if registry.is_ordered_to_end(id) then
-            verdict.pass(session, close_codes.ENDED_BY_OPERATOR, "ended by the operator", CLOSE_SECONDS)
+            finish(session, close_codes.ENDED_BY_OPERATOR, "ended by the operator")
         end
+    end
+end
+
+local function end_overdue()
+    local now = ngx.now()
+    for id, session in pairs(module_sessions) do
+        if session.expires_at <= now then
+            session.expires_at = _M.renewed_until(id) or session.expires_at
+        end
+        if session.expires_at <= now then
+            finish(session, close_codes.TOKEN_EXPIRED, "token expired")
+        elseif session.ends_at <= now then
+            finish(session, close_codes.GOING_AWAY, "session age limit")
+        end
+    end
+end
+
+local function look_after(premature)
+    if not premature then
+        obey_orders()
+        end_overdue()
     end
 end
 
@@ -32,20 +66,20 @@ end
 function _M.start_worker()
     registry.start_worker()
     seen_orders = registry.orders()
-    assert(ngx.timer.every(POLL_S, obey_orders))
+    assert(ngx.timer.every(POLL_S, look_after))
 end
 
 --- The current request has become a session: in the audit log, in shared memory, and here.
--- @param session the bridge's, or nil when the bridge has none that could be ended from outside
+-- @param session our bridge's, or nil when a module serves it
 -- @param backend "host:port"
 function _M.opened(session, backend)
     local ctx = ngx.ctx
+    ctx.session_id = session_id.of_request()
     local record = audit.request()
     record.backend = backend
     record.expires_at = ctx.identity.expires_at
     audit.write("opening", record)
-    ctx.session_id = record.id
-    ctx.session = session or {}
+    ctx.session = session or module_session.new(record.expires_at, config.limits.max_session_age_ms / 1000)
     ctx.backend = backend
     ctx.opened_at = ngx.now()
     registry.enter({
@@ -57,13 +91,16 @@ function _M.opened(session, backend)
         opened_at = ctx.opened_at,
         expires_at = record.expires_at,
     })
-    sessions[record.id] = session
+    sessions[record.id] = ctx.session
+    if ctx.session.of_module then
+        module_sessions[record.id] = ctx.session
+    end
 end
 
 --- The current request's session is over.
 function _M.ended()
     local id = ngx.ctx.session_id
-    sessions[id] = nil
+    sessions[id], module_sessions[id] = nil, nil
     registry.leave(id)
 end
 

@@ -3,11 +3,14 @@
 local application = require("secure_proxy.application")
 local bridge = require("secure_proxy.bridge")
 local config = require("secure_proxy.config")
+local session_id = require("secure_proxy.session_id")
 local sessions = require("secure_proxy.sessions")
 
 local ngx = ngx
 
 local _M = {}
+
+local SESSION_HEADER = "Secure-Proxy-Session"
 
 local function backend_name()
     return config.backend.host .. ":" .. config.backend.wss_port
@@ -21,7 +24,7 @@ function _M.serve()
         ngx.log(ngx.ERR, "no identity in the content phase; refusing")
         return ngx.exit(ngx.HTTP_FORBIDDEN)
     end
-    local id = ngx.var.request_id
+    local id = session_id.of_request()
     return bridge.run({
         backend_host = config.backend.host,
         backend_port = config.backend.wss_port,
@@ -35,7 +38,7 @@ function _M.serve()
         renewed_until = function()
             return sessions.renewed_until(id)
         end,
-        response_headers = { ["Secure-Proxy-Session"] = id },
+        response_headers = { [SESSION_HEADER] = id },
         on_open = function(session)
             sessions.opened(session, backend_name())
         end,
@@ -46,6 +49,7 @@ end
 function _M.opened_by_module()
     if ngx.status == ngx.HTTP_SWITCHING_PROTOCOLS and not ngx.ctx.session_id then
         sessions.opened(nil, backend_name())
+        ngx.header[SESSION_HEADER] = ngx.ctx.session_id
     end
 end
 

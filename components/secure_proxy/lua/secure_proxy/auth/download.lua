@@ -3,6 +3,7 @@
 
 local cjson = require("cjson.safe").new()
 local config = require("secure_proxy.config")
+local deadlines = require("secure_proxy.deadline")
 local http = require("resty.http")
 
 local ngx = ngx
@@ -16,7 +17,7 @@ local OPERATION_TIMEOUT_MS = 2000
 local MAX_DOCUMENT_BYTES = 256 * 1024
 local CHUNK_BYTES = 8192
 
-local function read_body(response, deadline)
+local function read_body(response)
     local chunks, length = {}, 0
     while response.body_reader do
         local chunk, err = response.body_reader(CHUNK_BYTES)
@@ -30,16 +31,12 @@ local function read_body(response, deadline)
         if length > MAX_DOCUMENT_BYTES then
             return nil, "more than " .. MAX_DOCUMENT_BYTES .. " bytes"
         end
-        -- A server that sends a byte now and then keeps every single read within its own timeout.
-        if ngx.now() > deadline then
-            return nil, "too slow"
-        end
         chunks[#chunks + 1] = chunk
     end
     return table.concat(chunks)
 end
 
-local function exchange(client, address, deadline)
+local function exchange(client, address)
     local tls = address.scheme == "https"
     local credentials = config.credentials.oidc
     local ok, err = client:connect({
@@ -62,11 +59,11 @@ local function exchange(client, address, deadline)
     if response.status ~= 200 then
         return nil, "status " .. response.status
     end
-    return read_body(response, deadline)
+    return read_body(response)
 end
 
 --- @param url http:// or https://
--- @param deadline ngx.now() seconds after which nothing more is read
+-- @param deadline ngx.now() seconds at which the download is broken off, wherever it is
 -- @return the decoded object or list, or nil and the reason
 function _M.json(url, deadline)
     local client = http.new()
@@ -76,7 +73,8 @@ function _M.json(url, deadline)
         return nil, "unusable address: " .. err
     end
     local body
-    body, err = exchange(client, { scheme = parts[1], host = parts[2], port = parts[3], path = parts[4] }, deadline)
+    local address = { scheme = parts[1], host = parts[2], port = parts[3], path = parts[4] }
+    body, err = deadlines.run(deadline - ngx.now(), exchange, client, address)
     client:close()
     if not body then
         return nil, err

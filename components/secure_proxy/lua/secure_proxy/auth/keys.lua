@@ -1,8 +1,10 @@
 -- The signing keys of each issuer: discovery document and key set, shared by all workers.
 --
 -- A refresh is done by one worker at a time and at most once in a while, whatever clients send, so that tokens with
--- made-up key ids cannot be used to hammer the identity provider. It runs in a timer, never in a request: a client that
--- goes away cannot break it off. When the issuer cannot be reached, known keys stay in use for a bounded time.
+-- made-up key ids cannot be used to hammer the identity provider. It runs in a timer of the worker's own, never in a
+-- request, nor in a timer that a request made: a client that goes away cannot break it off, and TLS is verified against
+-- the identity providers' authorities, where a request's location has the application's. When the issuer cannot be
+-- reached, known keys stay in use for a bounded time.
 
 local cjson = require("cjson.safe").new()
 local config = require("secure_proxy.config")
@@ -22,11 +24,16 @@ local GATE_S, GATE_WITHOUT_KEYS_S = 10, 2
 local DOWNLOAD_S = 5
 local WAIT_S = DOWNLOAD_S + 2
 local WAIT_STEP_S = 0.05
+-- How often a worker looks whether one of its requests wants a refresh.
+local POLL_S = 0.1
 -- How long a worker goes by what it saw in the shared dictionary, whose text is long.
 local LOOKUP_INTERVAL_S = 0.5
 
 -- Per worker and issuer: the decoded form of the text that the shared dictionary holds.
 local decoded = {}
+
+-- The issuers whose keys a request of this worker waits for.
+local wanted = {}
 
 local function fetch(issuer)
     local deadline = ngx.now() + DOWNLOAD_S
@@ -78,46 +85,40 @@ local function stored_by_now(issuer)
     return stored(issuer)
 end
 
-local function refresh(premature, issuer)
+local function refresh(issuer)
     local shared = ngx.shared.jwks
-    if not premature then
-        -- lua-resty-core raises an error where a TLS handshake fails in certain moments.
-        local returned, by_kid, reason = pcall(fetch, issuer)
-        if not returned then
-            by_kid, reason = nil, "connection failed"
-        end
-        if by_kid then
-            local text = cjson.encode({ by_kid = by_kid, fetched_at = ngx.time() })
-            shared:set("keys:" .. issuer, text, config.authentication.stale_keys_s)
-            shared:delete("error:" .. issuer)
-        else
-            shared:set("error:" .. issuer, reason)
-            ngx.log(ngx.ERR, "signing keys of ", issuer, " cannot be refreshed: ", reason)
-        end
+    local by_kid, reason = fetch(issuer)
+    if by_kid then
+        local text = cjson.encode({ by_kid = by_kid, fetched_at = ngx.time() })
+        shared:set("keys:" .. issuer, text, config.authentication.stale_keys_s)
+        shared:delete("error:" .. issuer)
+    else
+        shared:set("error:" .. issuer, reason)
+        ngx.log(ngx.ERR, "signing keys of ", issuer, " cannot be refreshed: ", reason)
     end
     shared:delete("busy:" .. issuer)
 end
 
--- Starts a refresh unless one was started a moment ago.
-local function request_refresh(issuer)
+-- Takes the right to refresh: nobody else has it meanwhile, nor for a moment afterwards.
+local function may_refresh(issuer)
     local shared = ngx.shared.jwks
     -- A gate that outlasts the keys would leave none between two refreshes.
     local gate = min(stored(issuer) and GATE_S or GATE_WITHOUT_KEYS_S, config.authentication.stale_keys_s / 4)
-    if not shared:add("gate:" .. issuer, true, gate) then
-        return
-    end
-    shared:set("busy:" .. issuer, true, WAIT_S)
-    local ok, err = ngx.timer.at(0, refresh, issuer)
-    if not ok then
-        shared:delete("busy:" .. issuer)
-        ngx.log(ngx.ERR, "signing keys of ", issuer, " cannot be refreshed: ", err)
-    end
+    -- `busy` ends by itself only when the worker that has it died.
+    return not shared:get("busy:" .. issuer)
+        and shared:add("gate:" .. issuer, true, gate)
+        and shared:add("busy:" .. issuer, true, WAIT_S)
 end
 
+-- The gate is taken by the request, so that the time between two refreshes does not depend on who does them.
 local function refresh_and_wait(issuer)
-    request_refresh(issuer)
+    local shared = ngx.shared.jwks
+    -- A worker that is leaving runs no timers any more.
+    if not ngx.worker.exiting() and may_refresh(issuer) then
+        wanted[issuer] = true
+    end
     local deadline = ngx.now() + WAIT_S
-    while ngx.shared.jwks:get("busy:" .. issuer) and ngx.now() < deadline do
+    while shared:get("busy:" .. issuer) and ngx.now() < deadline do
         ngx.sleep(WAIT_STEP_S)
     end
     return stored_by_now(issuer)
@@ -159,17 +160,25 @@ end
 --- Fetches the keys now and keeps them fresh.
 function _M.start_worker(issuer)
     local interval = min(REFRESH_INTERVAL_S, config.authentication.stale_keys_s / 2)
-    local function tick(premature)
+    local function keep_fresh(premature)
         if premature then
             return
         end
         local keys = stored(issuer)
-        if not keys or ngx.time() - keys.fetched_at >= interval then
-            request_refresh(issuer)
+        if (not keys or ngx.time() - keys.fetched_at >= interval) and may_refresh(issuer) then
+            refresh(issuer)
         end
     end
-    assert(ngx.timer.at(0, tick))
-    assert(ngx.timer.every(min(GATE_S, interval), tick))
+    local function obey_requests()
+        -- Also when the worker is leaving: others may be waiting for what it has taken upon itself.
+        if wanted[issuer] then
+            wanted[issuer] = nil
+            refresh(issuer)
+        end
+    end
+    assert(ngx.timer.at(0, keep_fresh))
+    assert(ngx.timer.every(min(GATE_S, interval), keep_fresh))
+    assert(ngx.timer.every(POLL_S, obey_requests))
 end
 
 return _M

@@ -109,7 +109,6 @@ def candidate_variables(
         **{key: value for key, value in values.items() if key != "POLICY"},
         "RESOLVERS": names,
         "AUTHENTICATION_PROVIDER": policy.authentication["provider"],
-        "AUTHORIZER_URL": policy.authentication["authorizer_url"],
         "CLIENT_CERTIFICATES": _client_certificates(policy),
         "OAUTH_SCHEME": scheme,
         "OAUTH_SERVER": f"{scheme}-client" if oauth.client_certificate else scheme,
