@@ -24,6 +24,7 @@ from benchmarks.peers import backend
 from benchmarks.root import CACHE, ensure_root
 from benchmarks.systems import (
     System,
+    product,
     terminator_and_bridge,
     websockify_module,
     websockify_package,
@@ -40,6 +41,7 @@ ROUND_TRIPS = 10_000
 HANDSHAKES = 300
 SESSIONS = 5_000
 PACKAGE_SESSIONS = 50  # each is a process
+PRODUCT = "product"  # the bridge with all that is checked before it; compared where that matters
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Bench:
 
     def add(self, metric: str, system: System, value: float) -> None:
         """Note a value of this round."""
+        metric = f"{metric} with token" if system.token else metric
         self.values.setdefault(metric, {}).setdefault(system.name, []).append(value)
 
     def transfer(self, system: System, load: str, size: int) -> None:
@@ -102,12 +105,13 @@ class Bench:
         self.add("handshake rate", system, count / sample.elapsed)
 
     def round(self, systems: Sequence[System]) -> None:
-        """Every load on every system, the systems in turn."""
+        """Every load on every system, the systems in turn. A token makes a difference for the handshake alone."""
+        without_token = [system for system in systems if not system.token]
         for load in ("upload", "download"):
             for size in SIZES:
-                for system in systems:
+                for system in without_token:
                     self.transfer(system, load, size)
-        for system in systems:
+        for system in without_token:
             self.round_trips(system)
         for system in systems:
             self.handshakes(system)
@@ -118,20 +122,24 @@ def running(options: Options, names: Sequence[str]) -> Iterator[list[System]]:
     """The systems of these names, freshly started, before a backend of their own."""
     with ExitStack() as stack:
         port = stack.enter_context(backend())
-        systems = list(stack.enter_context(terminator_and_bridge(options.root, port)))
+        systems = stack.enter_context(terminator_and_bridge(options.root, port))
+        named = [system for system in systems if system.name in names]
+        if options.source_root and PRODUCT in names:
+            named.append(stack.enter_context(product(options.source_root, port)))
         if options.source_root and "websockify module" in names:
-            systems.append(stack.enter_context(websockify_module(options.source_root, port)))
+            named.append(stack.enter_context(websockify_module(options.source_root, port)))
         if options.package and "websockify package" in names:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            systems.append(stack.enter_context(websockify_package(websockify_program(CACHE), directory, port)))
-        yield [system for system in systems if system.name in names]
+            named.append(stack.enter_context(websockify_package(websockify_program(CACHE), directory, port)))
+        yield named
 
 
 def measure(options: Options) -> dict[str, dict[str, list[float]]]:
     """All values."""
     bench = Bench(options)
-    names = [name for name in report.SYSTEMS if name != "websockify module" or options.source_root]
-    names = [name for name in names if name != "websockify package" or options.package]
+    names = ["terminator", "bridge"]
+    names += [PRODUCT, "websockify module"] if options.source_root else []
+    names += ["websockify package"] if options.package else []
     with running(options, names) as systems:
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
@@ -159,7 +167,8 @@ def parse(arguments: list[str] | None) -> tuple[Options, argparse.Namespace]:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bridge", description=__doc__.split("\n\n")[0])
     parser.add_argument("--root", type=Path, help="root with an NGINX with Lua and stream; default: one made for it")
-    parser.add_argument("--source-root", type=Path, help="jail of the source build, for websockify-nginx-module")
+    source_root_help = "jail of a source build, for websockify-nginx-module and the token check"
+    parser.add_argument("--source-root", type=Path, help=source_root_help)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--memory-rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the usual amount of each load")

@@ -71,11 +71,11 @@ def round_trips(system: System, size: int, count: int) -> Sample:
         return Sample(used, elapsed, statistics.median(times), times[len(times) * 99 // 100])
 
 
-def handshakes(system: System, context: ssl.SSLContext, count: int, token: str | None = None) -> Sample:
+def handshakes(system: System, context: ssl.SSLContext, count: int) -> Sample:
     """`count` sessions opened and closed one after the other, each with a full TLS handshake."""
     cpu, started = system.cpu_seconds(), time.monotonic()
     for _ in range(count):
-        connect(system, context, token).close()
+        connect(system, context).close()
     elapsed = time.monotonic() - started
     time.sleep(0.1)  # the system notices the last ends
     return Sample(system.cpu_seconds() - cpu, elapsed)

@@ -84,14 +84,15 @@ def backend() -> Iterator[int]:
         process.join()
 
 
-def connect(system: System, context: ssl.SSLContext, token: str | None = None) -> ssl.SSLSocket:
+def connect(system: System, context: ssl.SSLContext) -> ssl.SSLSocket:
     """A session, with its WebSocket handshake done if the system speaks WebSocket."""
     plain = socket.create_connection(("127.0.0.1", system.port), timeout=TIMEOUT)
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     client = context.wrap_socket(plain, server_hostname="127.0.0.1")
     if not system.websocket:
         return client
-    client.sendall((REQUEST + (f"Authorization: Bearer {token}\r\n" if token else "") + "\r\n").encode())
+    authorization = f"Authorization: Bearer {system.token}\r\n" if system.token else ""
+    client.sendall(f"{REQUEST}{authorization}\r\n".encode())
     head = b""
     while b"\r\n\r\n" not in head:
         data = client.recv(4096)
