@@ -57,16 +57,20 @@ class Options:
 
 
 def _amount(system: System, load: str, size: int, scale: float) -> int:
-    """How many bytes to move: less for a system that is so slow that it would take all day."""
+    """How many bytes to move: less for a system that is so slow that it would take all day, 0 for one that stalls."""
     total = int((SMALL_TOTAL if size <= KIB else LARGE_TOTAL) * scale)
     if system.name in ("terminator", "bridge"):
         return total // size * size
-    probe = getattr(loads, load)(system, size, PROBE // size * size)
+    try:
+        probe = getattr(loads, load)(system, size, PROBE // size * size)
+    except loads.StalledError as error:
+        print(f"no figure: {error}", file=sys.stderr, flush=True)
+        return 0
     return max(PROBE, min(total, int(PROBE / probe.elapsed * SLOW_SECONDS))) // size * size
 
 
 class Bench:
-    """Collects the values of all rounds: `values[metric][system]` is a list with one value a round."""
+    """Collects the values of all rounds: `values[metric][system]` has one value a round, none if the system stalls."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -84,10 +88,14 @@ class Bench:
         if key not in self._amounts:
             self._amounts[key] = _amount(system, load, size, self.options.scale)
         total = self._amounts[key]
+        metrics = [f"{load} {size} cpu", *([f"{load} rate"] if size == SIZES[-1] else [])]
+        if not total:
+            for metric in metrics:
+                self.values.setdefault(metric, {}).setdefault(system.name, [])
+            return
         sample = getattr(loads, load)(system, size, total)
-        self.add(f"{load} {size} cpu", system, sample.cpu / total * GB)
-        if size == SIZES[-1]:
-            self.add(f"{load} rate", system, total / 1e6 / sample.elapsed)
+        for metric, value in zip(metrics, (sample.cpu / total * GB, total / 1e6 / sample.elapsed), strict=False):
+            self.add(metric, system, value)
 
     def round_trips(self, system: System) -> None:
         """Small messages back and forth."""

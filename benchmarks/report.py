@@ -65,7 +65,9 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Results:
-    """`values[metric][system]` is a list with one value a round; rounds of all systems correspond."""
+    """`values[metric][system]` is a list with one value a round; rounds of all systems correspond. It is empty if the
+    system stalls under that load.
+    """
 
     values: Mapping[str, Mapping[str, Sequence[float]]]
     environment: Mapping[str, str]
@@ -85,6 +87,10 @@ class Results:
         """The median value, None if there is none."""
         values = self._values(metric, system)
         return statistics.median(values) if values else None
+
+    def stalls(self, metric: Metric, system: str) -> bool:
+        """Whether the system was given this load and came to a halt."""
+        return list(self.values.get(metric.key, {}).get(system, (0.0,))) == []
 
     def _values(self, metric: Metric, system: str) -> Sequence[float]:
         key = metric.base if metric.base and system == TERMINATOR else metric.key
@@ -115,6 +121,7 @@ class Results:
             for system in self.systems:
                 ratio = self.ratio(metric, system)
                 systems[system] = {
+                    "stalls": self.stalls(metric, system),
                     "median": self.median(metric, system),
                     "ratio": vars(ratio) if ratio else None,
                     "values": list(self._values(metric, system)),
@@ -139,6 +146,8 @@ class Results:
         )
 
     def _cell(self, metric: Metric, system: str) -> str:
+        if self.stalls(metric, system):
+            return "stalls"
         ratio, value = self.ratio(metric, system), self.median(metric, system)
         if ratio is None or value is None:
             return ""
@@ -182,6 +191,8 @@ class Results:
         return "\n".join([*parts, "</svg>"]) + "\n"
 
     def _bar(self, metric: Metric, system: str, y: float, unit: float) -> list[str]:
+        if self.stalls(metric, system):
+            return [f'<text x="{LEFT + 5}" y="{y + BAR - 1}" font-size="9" fill="{COLOURS[system]}">stalls</text>']
         ratio = self.ratio(metric, system)
         if ratio is None:
             return []
