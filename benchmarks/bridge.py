@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -30,11 +31,12 @@ from benchmarks.systems import (
     websockify_package,
     websockify_program,
 )
+from tests.proxy.nginx_harness import NGINX
 
 RESULTS = Path(__file__).resolve().parent / "results"
 KIB, GB = 1024, 1e9
 SIZES = (KIB, 16 * KIB, 60 * KIB)
-SMALL_TOTAL, LARGE_TOTAL = 128 << 20, 768 << 20
+SMALL_TOTAL, LARGE_TOTAL = 256 << 20, 768 << 20
 PROBE = 4 << 20
 SLOW_SECONDS = 3.0  # what is given to a system that would take longer for the whole amount
 ROUND_TRIPS = 10_000
@@ -168,7 +170,17 @@ def environment(options: Options) -> dict[str, str]:
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.machine(),
     )
-    return {"cpu": f"{os.cpu_count()} x {model}", "kernel": platform.release(), "rounds": str(options.rounds)}
+    kernel = ".".join(platform.release().split(".")[:2])
+    measured = {"cpu": f"{os.cpu_count()} x {model}", "kernel": f"Linux {kernel}", "NGINX": nginx_version(options.root)}
+    if options.source_root:
+        measured["NGINX of websockify module and token check"] = nginx_version(options.source_root)
+    return {**measured, "rounds": str(options.rounds)}
+
+
+def nginx_version(root: Path) -> str:
+    """What the NGINX of a root says that it is."""
+    done = subprocess.run(["chroot", root, f"/{NGINX}", "-v"], capture_output=True, text=True, check=True)
+    return done.stderr.strip().rpartition("/")[2]
 
 
 def parse(arguments: list[str] | None) -> tuple[Options, argparse.Namespace]:
