@@ -5,6 +5,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
 
 readonly LINT_PACKAGES=(shellcheck shfmt lua-check)
+readonly FUZZ_PACKAGES=(luajit)
 
 usage() {
   cat <<'TEXT'
@@ -65,6 +66,7 @@ main() {
   ensure_cdk_cli
   [[ ${lint_only} == true ]] && exit 0
   if [[ ${EUID} -eq 0 ]]; then
+    has_apt && ensure_debian_packages "${FUZZ_PACKAGES[@]}"
     ensure_local_target
   fi
   step "Testing"

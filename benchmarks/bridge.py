@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -24,22 +25,25 @@ from benchmarks.peers import backend
 from benchmarks.root import CACHE, ensure_root
 from benchmarks.systems import (
     System,
+    product,
     terminator_and_bridge,
     websockify_module,
     websockify_package,
     websockify_program,
 )
+from tests.proxy.nginx_harness import NGINX
 
 RESULTS = Path(__file__).resolve().parent / "results"
 KIB, GB = 1024, 1e9
 SIZES = (KIB, 16 * KIB, 60 * KIB)
-SMALL_TOTAL, LARGE_TOTAL = 128 << 20, 768 << 20
+SMALL_TOTAL, LARGE_TOTAL = 256 << 20, 768 << 20
 PROBE = 4 << 20
 SLOW_SECONDS = 3.0  # what is given to a system that would take longer for the whole amount
 ROUND_TRIPS = 10_000
 HANDSHAKES = 300
 SESSIONS = 5_000
 PACKAGE_SESSIONS = 50  # each is a process
+PRODUCT = "product"  # the bridge with all that is checked before it; compared where that matters
 
 
 @dataclass(frozen=True)
@@ -55,16 +59,20 @@ class Options:
 
 
 def _amount(system: System, load: str, size: int, scale: float) -> int:
-    """How many bytes to move: less for a system that is so slow that it would take all day."""
+    """How many bytes to move: less for a system that is so slow that it would take all day, 0 for one that stalls."""
     total = int((SMALL_TOTAL if size <= KIB else LARGE_TOTAL) * scale)
     if system.name in ("terminator", "bridge"):
         return total // size * size
-    probe = getattr(loads, load)(system, size, PROBE // size * size)
+    try:
+        probe = getattr(loads, load)(system, size, PROBE // size * size)
+    except loads.StalledError as error:
+        print(f"no figure: {error}", file=sys.stderr, flush=True)
+        return 0
     return max(PROBE, min(total, int(PROBE / probe.elapsed * SLOW_SECONDS))) // size * size
 
 
 class Bench:
-    """Collects the values of all rounds: `values[metric][system]` is a list with one value a round."""
+    """Collects the values of all rounds: `values[metric][system]` has one value a round, none if the system stalls."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -73,6 +81,7 @@ class Bench:
 
     def add(self, metric: str, system: System, value: float) -> None:
         """Note a value of this round."""
+        metric = f"{metric} with token" if system.token else metric
         self.values.setdefault(metric, {}).setdefault(system.name, []).append(value)
 
     def transfer(self, system: System, load: str, size: int) -> None:
@@ -81,10 +90,14 @@ class Bench:
         if key not in self._amounts:
             self._amounts[key] = _amount(system, load, size, self.options.scale)
         total = self._amounts[key]
+        metrics = [f"{load} {size} cpu", *([f"{load} rate"] if size == SIZES[-1] else [])]
+        if not total:
+            for metric in metrics:
+                self.values.setdefault(metric, {}).setdefault(system.name, [])
+            return
         sample = getattr(loads, load)(system, size, total)
-        self.add(f"{load} {size} cpu", system, sample.cpu / total * GB)
-        if size == SIZES[-1]:
-            self.add(f"{load} rate", system, total / 1e6 / sample.elapsed)
+        for metric, value in zip(metrics, (sample.cpu / total * GB, total / 1e6 / sample.elapsed), strict=False):
+            self.add(metric, system, value)
 
     def round_trips(self, system: System) -> None:
         """Small messages back and forth."""
@@ -102,12 +115,13 @@ class Bench:
         self.add("handshake rate", system, count / sample.elapsed)
 
     def round(self, systems: Sequence[System]) -> None:
-        """Every load on every system, the systems in turn."""
+        """Every load on every system, the systems in turn. A token makes a difference for the handshake alone."""
+        without_token = [system for system in systems if not system.token]
         for load in ("upload", "download"):
             for size in SIZES:
-                for system in systems:
+                for system in without_token:
                     self.transfer(system, load, size)
-        for system in systems:
+        for system in without_token:
             self.round_trips(system)
         for system in systems:
             self.handshakes(system)
@@ -118,20 +132,24 @@ def running(options: Options, names: Sequence[str]) -> Iterator[list[System]]:
     """The systems of these names, freshly started, before a backend of their own."""
     with ExitStack() as stack:
         port = stack.enter_context(backend())
-        systems = list(stack.enter_context(terminator_and_bridge(options.root, port)))
+        systems = stack.enter_context(terminator_and_bridge(options.root, port))
+        named = [system for system in systems if system.name in names]
+        if options.source_root and PRODUCT in names:
+            named.append(stack.enter_context(product(options.source_root, port)))
         if options.source_root and "websockify module" in names:
-            systems.append(stack.enter_context(websockify_module(options.source_root, port)))
+            named.append(stack.enter_context(websockify_module(options.source_root, port)))
         if options.package and "websockify package" in names:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            systems.append(stack.enter_context(websockify_package(websockify_program(CACHE), directory, port)))
-        yield [system for system in systems if system.name in names]
+            named.append(stack.enter_context(websockify_package(websockify_program(CACHE), directory, port)))
+        yield named
 
 
 def measure(options: Options) -> dict[str, dict[str, list[float]]]:
     """All values."""
     bench = Bench(options)
-    names = [name for name in report.SYSTEMS if name != "websockify module" or options.source_root]
-    names = [name for name in names if name != "websockify package" or options.package]
+    names = ["terminator", "bridge"]
+    names += [PRODUCT, "websockify module"] if options.source_root else []
+    names += ["websockify package"] if options.package else []
     with running(options, names) as systems:
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
@@ -152,14 +170,25 @@ def environment(options: Options) -> dict[str, str]:
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.machine(),
     )
-    return {"cpu": f"{os.cpu_count()} x {model}", "kernel": platform.release(), "rounds": str(options.rounds)}
+    kernel = ".".join(platform.release().split(".")[:2])
+    measured = {"cpu": f"{os.cpu_count()} x {model}", "kernel": f"Linux {kernel}", "NGINX": nginx_version(options.root)}
+    if options.source_root:
+        measured["NGINX of websockify module and token check"] = nginx_version(options.source_root)
+    return {**measured, "rounds": str(options.rounds)}
+
+
+def nginx_version(root: Path) -> str:
+    """What the NGINX of a root says that it is."""
+    done = subprocess.run(["chroot", root, f"/{NGINX}", "-v"], capture_output=True, text=True, check=True)
+    return done.stderr.strip().rpartition("/")[2]
 
 
 def parse(arguments: list[str] | None) -> tuple[Options, argparse.Namespace]:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bridge", description=__doc__.split("\n\n")[0])
     parser.add_argument("--root", type=Path, help="root with an NGINX with Lua and stream; default: one made for it")
-    parser.add_argument("--source-root", type=Path, help="jail of the source build, for websockify-nginx-module")
+    source_root_help = "jail of a source build, for websockify-nginx-module and the token check"
+    parser.add_argument("--source-root", type=Path, help=source_root_help)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--memory-rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the usual amount of each load")

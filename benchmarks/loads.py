@@ -9,7 +9,7 @@ import statistics
 import time
 from dataclasses import dataclass
 
-from benchmarks.peers import READ_SIZE, command, connect, hold_sessions, message
+from benchmarks.peers import DONE, READ_SIZE, command, connect, hold_sessions, message
 from benchmarks.systems import System
 
 
@@ -23,15 +23,24 @@ class Sample:
     p99: float = 0.0
 
 
+class StalledError(RuntimeError):
+    """A session came to a halt, or ended, before all was transferred."""
+
+
 def upload(system: System, size: int, total: int) -> Sample:
     """`total` bytes from the client in messages of `size`, each a write of its own."""
     with connect(system, system.context()) as client:
         client.sendall(message(system, command("take", size, total)))
         data = message(system, os.urandom(size))
         cpu, started = system.cpu_seconds(), time.monotonic()
-        for _ in range(total // size):
-            client.sendall(data)
-        client.recv(64)
+        try:
+            for _ in range(total // size):
+                client.sendall(data)
+            answer = client.recv(64)
+        except OSError as error:
+            raise StalledError(f"{system.name}, upload: {error}") from error
+        if not answer.endswith(DONE):
+            raise StalledError(f"{system.name} ended the session before the upload was through")
         return Sample(system.cpu_seconds() - cpu, time.monotonic() - started)
 
 
@@ -45,7 +54,7 @@ def download(system: System, size: int, total: int) -> Sample:
         while left > 0:
             count = client.recv_into(buffer)
             if not count:
-                raise RuntimeError(f"{system.name} ended the session with {left} bytes to come")
+                raise StalledError(f"{system.name} ended the session with {left} bytes to come")
             left -= count
         return Sample(system.cpu_seconds() - cpu, time.monotonic() - started)
 
@@ -71,11 +80,11 @@ def round_trips(system: System, size: int, count: int) -> Sample:
         return Sample(used, elapsed, statistics.median(times), times[len(times) * 99 // 100])
 
 
-def handshakes(system: System, context: ssl.SSLContext, count: int, token: str | None = None) -> Sample:
+def handshakes(system: System, context: ssl.SSLContext, count: int) -> Sample:
     """`count` sessions opened and closed one after the other, each with a full TLS handshake."""
     cpu, started = system.cpu_seconds(), time.monotonic()
     for _ in range(count):
-        connect(system, context, token).close()
+        connect(system, context).close()
     elapsed = time.monotonic() - started
     time.sleep(0.1)  # the system notices the last ends
     return Sample(system.cpu_seconds() - cpu, elapsed)

@@ -14,9 +14,12 @@ from multiprocessing.connection import Connection
 from benchmarks.systems import System
 from tests.proxy.wire import BINARY, KEY, frame
 
-TIMEOUT = 300.0
+# Without any progress for so long, a session has stalled. The backend, which serves one transfer at a time, gives it up
+# first.
+TIMEOUT, BACKEND_TIMEOUT = 20.0, 10.0
 READ_SIZE = 1 << 18
 COMMAND_SIZE = 32
+DONE = b"done"
 REQUEST = (
     f"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: binary\r\n"
@@ -36,12 +39,25 @@ def _obey(connection: socket.socket, data: bytes) -> None:
         buffer = bytearray(READ_SIZE)
         left = int(total) - (len(data) - COMMAND_SIZE)
         while left > 0:
-            left -= connection.recv_into(buffer)
-        connection.sendall(b"done")
+            count = connection.recv_into(buffer)
+            if not count:
+                return
+            left -= count
+        connection.sendall(DONE)
     else:
         piece = os.urandom(int(size))
         for _ in range(int(total) // int(size)):
             connection.sendall(piece)
+
+
+def _answer(connection: socket.socket) -> bool:
+    data = connection.recv(4096)
+    if data.startswith((b"take", b"give")):
+        connection.settimeout(BACKEND_TIMEOUT)
+        _obey(connection, data)
+    elif data:
+        connection.sendall(data)
+    return bool(data)
 
 
 def _serve(port: Connection) -> None:
@@ -59,14 +75,10 @@ def _serve(port: Connection) -> None:
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 selector.register(accepted, selectors.EVENT_READ)
                 continue
-            data = b""
+            alive = False
             with suppress(OSError):
-                data = connection.recv(4096)
-                if data.startswith((b"take", b"give")):
-                    _obey(connection, data)
-                elif data:
-                    connection.sendall(data)
-            if not data:
+                alive = _answer(connection)
+            if not alive:
                 selector.unregister(connection)
                 connection.close()
 
@@ -84,14 +96,15 @@ def backend() -> Iterator[int]:
         process.join()
 
 
-def connect(system: System, context: ssl.SSLContext, token: str | None = None) -> ssl.SSLSocket:
+def connect(system: System, context: ssl.SSLContext) -> ssl.SSLSocket:
     """A session, with its WebSocket handshake done if the system speaks WebSocket."""
     plain = socket.create_connection(("127.0.0.1", system.port), timeout=TIMEOUT)
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     client = context.wrap_socket(plain, server_hostname="127.0.0.1")
     if not system.websocket:
         return client
-    client.sendall((REQUEST + (f"Authorization: Bearer {token}\r\n" if token else "") + "\r\n").encode())
+    authorization = f"Authorization: Bearer {system.token}\r\n" if system.token else ""
+    client.sendall(f"{REQUEST}{authorization}\r\n".encode())
     head = b""
     while b"\r\n\r\n" not in head:
         data = client.recv(4096)

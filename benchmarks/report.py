@@ -14,7 +14,10 @@ SYSTEMS = (TERMINATOR, "bridge", "websockify module", "websockify package")
 
 @dataclass(frozen=True)
 class Metric:
-    """A row of the table. `limit` is the largest ratio to the terminator that the bridge may have."""
+    """A row of the table. `limit` is the largest ratio to the terminator that the bridge may have.
+
+    `base` is the key of the terminator's values, where it is another: a terminator checks no token.
+    """
 
     key: str
     label: str
@@ -22,6 +25,7 @@ class Metric:
     digits: int = 2
     limit: float | None = None
     charted: bool = False
+    base: str = ""
 
 
 METRICS = (
@@ -37,8 +41,11 @@ METRICS = (
     Metric("round trip p50", "64-byte round trip, p50", "µs", 0, limit=1.1, charted=True),
     Metric("round trip p99", "64-byte round trip, p99", "µs", 0),
     Metric("handshake cpu", "CPU per session opened and closed", "ms", 2),
+    Metric("handshake cpu with token", "the same with token check, limits, audit", "ms", 2, base="handshake cpu"),
     Metric("handshake rate", "sessions opened and closed, one client", "/s", 0),
+    Metric("handshake rate with token", "the same with token check, limits, audit", "/s", 0, base="handshake rate"),
     Metric("idle memory", "memory per idle session", "KB", 0, limit=1.35, charted=True),
+    Metric("idle memory with token", "the same with token check, limits, audit", "KB", 0, base="idle memory"),
 )
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -58,7 +65,9 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Results:
-    """`values[metric][system]` is a list with one value a round; rounds of all systems correspond."""
+    """`values[metric][system]` is a list with one value a round; rounds of all systems correspond. It is empty if the
+    system stalls under that load.
+    """
 
     values: Mapping[str, Mapping[str, Sequence[float]]]
     environment: Mapping[str, str]
@@ -69,15 +78,27 @@ class Results:
         measured = {system for by_system in self.values.values() for system in by_system}
         return [system for system in SYSTEMS if system in measured]
 
+    @property
+    def metrics(self) -> list[Metric]:
+        """Those that were measured."""
+        return [metric for metric in METRICS if metric.key in self.values]
+
     def median(self, metric: Metric, system: str) -> float | None:
         """The median value, None if there is none."""
-        values = self.values.get(metric.key, {}).get(system)
+        values = self._values(metric, system)
         return statistics.median(values) if values else None
+
+    def stalls(self, metric: Metric, system: str) -> bool:
+        """Whether the system was given this load and came to a halt."""
+        return list(self.values.get(metric.key, {}).get(system, (0.0,))) == []
+
+    def _values(self, metric: Metric, system: str) -> Sequence[float]:
+        key = metric.base if metric.base and system == TERMINATOR else metric.key
+        return self.values.get(key, {}).get(system, ())
 
     def ratio(self, metric: Metric, system: str) -> Ratio | None:
         """The system's ratio to the terminator, made within each round."""
-        by_system = self.values.get(metric.key, {})
-        ours, base = by_system.get(system), by_system.get(TERMINATOR)
+        ours, base = self._values(metric, system), self._values(metric, TERMINATOR)
         if not ours or not base:
             return None
         ratios = [one / other for one, other in zip(ours, base, strict=True)]
@@ -86,7 +107,7 @@ class Results:
     def beyond_limits(self) -> list[str]:
         """A line for each of the bridge's ratios that is larger than it may be."""
         lines = []
-        for metric in METRICS:
+        for metric in self.metrics:
             ratio = self.ratio(metric, "bridge")
             if ratio and metric.limit and ratio.median > metric.limit:
                 lines.append(f"{metric.label}: {ratio.median:.2f} (limit {metric.limit})")
@@ -95,14 +116,15 @@ class Results:
     def as_json(self) -> str:
         """All values, medians, ratios and limits."""
         rows = []
-        for metric in METRICS:
+        for metric in self.metrics:
             systems = {}
             for system in self.systems:
                 ratio = self.ratio(metric, system)
                 systems[system] = {
+                    "stalls": self.stalls(metric, system),
                     "median": self.median(metric, system),
                     "ratio": vars(ratio) if ratio else None,
-                    "values": list(self.values.get(metric.key, {}).get(system, [])),
+                    "values": list(self._values(metric, system)),
                 }
             rows.append({"metric": metric.label, "unit": metric.unit, "limit": metric.limit, "systems": systems})
         return json.dumps({"environment": dict(self.environment), "metrics": rows}, indent=1) + "\n"
@@ -112,7 +134,7 @@ class Results:
         others = [system for system in self.systems if system != TERMINATOR]
         head = ["", "TLS terminator", *others, "limit"]
         lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-        for metric in METRICS:
+        for metric in self.metrics:
             base = self.median(metric, TERMINATOR)
             cells = [metric.label, f"{base:.{metric.digits}f} {metric.unit}" if base is not None else ""]
             cells += [self._cell(metric, system) for system in others]
@@ -124,6 +146,8 @@ class Results:
         )
 
     def _cell(self, metric: Metric, system: str) -> str:
+        if self.stalls(metric, system):
+            return "stalls"
         ratio, value = self.ratio(metric, system), self.median(metric, system)
         if ratio is None or value is None:
             return ""
@@ -135,7 +159,7 @@ class Results:
     def as_svg(self) -> str:
         """Horizontal bars of the ratios to the terminator, the shorter the better."""
         others = [system for system in self.systems if system != TERMINATOR]
-        rows = [metric for metric in METRICS if metric.charted]
+        rows = [metric for metric in self.metrics if metric.charted]
         row_height = BAR * len(others) + GAP
         height = TOP + row_height * len(rows) + 40
         unit = (WIDTH - LEFT - 70) / SCALE_END
@@ -167,6 +191,8 @@ class Results:
         return "\n".join([*parts, "</svg>"]) + "\n"
 
     def _bar(self, metric: Metric, system: str, y: float, unit: float) -> list[str]:
+        if self.stalls(metric, system):
+            return [f'<text x="{LEFT + 5}" y="{y + BAR - 1}" font-size="9" fill="{COLOURS[system]}">stalls</text>']
         ratio = self.ratio(metric, system)
         if ratio is None:
             return []

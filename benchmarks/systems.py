@@ -8,17 +8,22 @@ import signal
 import socket
 import ssl
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.proxy.auth import proxy as products
+from tests.proxy.auth import tokens
+from tests.proxy.auth.issuer import Issuer
 from tests.proxy.backend import Backend
 from tests.proxy.nginx_harness import Proxy, ProxyOptions, free_port, make_certificate
 
 START_SECONDS = 15.0
 LARGEST_CONNECTIONS = 16384
+TOKEN_SECONDS = 86_400
 TICKS = os.sysconf("SC_CLK_TCK")
 
 # TLS on one side, bytes on the other, nothing between: no bridge can do less.
@@ -46,6 +51,7 @@ class System:
     websocket: bool
     ca_file: Path
     processes: Callable[[], list[int]]
+    token: str | None = None  # the bearer token that it wants
 
     def cpu_seconds(self) -> float:
         """CPU time that the processes have used so far, and those that they have started and outlived."""
@@ -110,6 +116,31 @@ def terminator_and_bridge(root: Path, backend_port: int) -> Iterator[tuple[Syste
             System("terminator", listen, False, proxy.ca_file, proxy.workers),
             System("bridge", proxy.wss_port, True, proxy.ca_file, proxy.workers),
         )
+
+
+@contextmanager
+def product(source_root: Path, backend_port: int) -> Iterator[System]:
+    """The bridge as it ships, configured as at boot: tokens checked in the worker, limits, session registry, audit.
+
+    It takes a source build's jail, whose NGINX verifies tokens itself.
+    """
+    with Issuer() as issuer, tempfile.TemporaryDirectory() as directory:
+        situation = products.Situation(
+            build="source",
+            root=source_root,
+            oauth_port=issuer.port,
+            authentication={"provider": "openidc"},
+            image={
+                "PROXY_WORKER_PROCESSES": "1",
+                "PROXY_WORKER_CONNECTIONS": str(LARGEST_CONNECTIONS),
+                "WSS_BACKEND_PORT": str(backend_port),
+                "READ_TIMEOUT": "600s",
+                "SEND_TIMEOUT": "600s",
+            },
+        )
+        token = tokens.token(issuer.key, tokens.claims(issuer.url, exp=int(time.time()) + TOKEN_SECONDS))
+        with products.running(Path(directory), situation) as proxy:
+            yield System("bridge", proxy.wss_port, True, proxy.ca_file, proxy.workers, token)
 
 
 @contextmanager

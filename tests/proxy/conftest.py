@@ -21,23 +21,27 @@ class ProxyMaker(Protocol):
     def __call__(self, **options: object) -> AbstractContextManager[Proxy]: ...
 
 
-@pytest.fixture(scope="session")
-def nginx_root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with an NGINX to run: `NGINX_ROOT` if it is set, else a copy of the jail in the deployed proxy image."""
-    given = os.environ.get("NGINX_ROOT")
-    if given:
-        return Path(given)
-    deployment: Deployment = request.getfixturevalue("deployment")
+def copy_of_jail(deployment: Deployment, directory: Path) -> Path:
+    """The jail in the deployed proxy image, copied below `directory`."""
     image = deployment.images.find(PROXY)
     assert image is not None, "the deployment has no proxy image"
     jail = Path(image.description.parameters["JailBaseDir"])
-    copy = tmp_path_factory.mktemp("jail") / "root"
+    copy = directory / "root"
     # Not copytree(): the jail has devices, and reading /dev/random ends when the disk is full.
     subprocess.run(["cp", "--archive", str(image.root / jail.relative_to("/")), str(copy)], check=True)
     # The directories above belong to root alone; NGINX's workers must come through.
-    for directory in (copy.parent, copy.parent.parent, copy):
-        directory.chmod(0o755)
+    for passed in (directory, directory.parent, copy):
+        passed.chmod(0o755)
     return copy
+
+
+@pytest.fixture(scope="session")
+def nginx_root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with an NGINX to run: `NGINX_ROOT` if it is set, else a copy of the deployed image's jail."""
+    given = os.environ.get("NGINX_ROOT")
+    if given:
+        return Path(given)
+    return copy_of_jail(request.getfixturevalue("deployment"), tmp_path_factory.mktemp("jail"))
 
 
 @pytest.fixture(scope="session")

@@ -106,9 +106,7 @@ http {{
     lua_socket_buffer_size 4k;
     client_body_temp_path {base}/body;
     proxy_temp_path {base}/proxy;
-    fastcgi_temp_path {base}/fastcgi;
-    uwsgi_temp_path {base}/uwsgi;
-    scgi_temp_path {base}/scgi;
+    {further_paths}
     lua_shared_dict closed 1m;
     init_worker_by_lua_block {{
         {options.worker_lua}
@@ -130,6 +128,13 @@ http {{
 }}
 """
 
+
+# The distribution's NGINX makes these directories too; ours is built without what would use them.
+FURTHER_PATHS = """\
+    fastcgi_temp_path {base}/fastcgi;
+    uwsgi_temp_path {base}/uwsgi;
+    scgi_temp_path {base}/scgi;
+"""
 
 BRIDGE = """\
 content_by_lua_block {{
@@ -231,6 +236,7 @@ class Proxy:
             modules="\n".join(modules),
             user=worker_user(self.root),
             base=self._inside,
+            further_paths=FURTHER_PATHS.format(base=self._inside) if modules else "",
             options=self.options,
             extra_main=self.options.extra_main.replace("@base@", str(self._inside)),
             extra_http=self.options.extra_http.replace("@base@", str(self._inside)),
