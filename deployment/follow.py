@@ -135,8 +135,10 @@ class Follower:
         status = execution["status"]
         if status == "SUCCEEDED":
             return
-        where = f" in state {story.failure.state}" if story.failure else ""
-        cause = plain_cause(execution.get("cause") or (str(story.failure) if story.failure else "no cause was given"))
+        where, seen = "", "no cause was given"
+        if story.failure is not None:
+            where, seen = f" in state {story.failure.state}", f"{story.failure.error}: {story.failure.cause}"
+        cause = plain_cause(execution.get("cause") or seen)
         raise DeploymentError(f"the deployment {status.lower().replace('_', ' ')}{where}: {cause}")
 
     def _goes_on(self, arn: str) -> str:

@@ -72,8 +72,8 @@ def test_stacks_that_can_be_updated(status: str) -> None:
 def test_a_stack_whose_creation_failed_must_be_removed_and_the_first_cause_is_told(status: str) -> None:
     newest_first = [
         event("EC2ImageBuilderSecureProxy", status, kind="AWS::CloudFormation::Stack"),
-        event("Later", "CREATE_FAILED", "Resource creation cancelled"),
         event("Check", "CREATE_FAILED", "quota exceeded"),
+        event("Other", "CREATE_FAILED", "Resource creation cancelled"),
         event("EC2ImageBuilderSecureProxy", "CREATE_IN_PROGRESS", kind="AWS::CloudFormation::Stack"),
         event("Earlier", "CREATE_FAILED", "of another time"),
     ]

@@ -108,23 +108,31 @@ def test_without_leave_to_ask_image_builder_the_builds_are_just_awaited() -> Non
     history.enter(0, "WaitForImageBuilds", "Wait", BUILDS)
     denied = Call("imagebuilder", "list_image_pipeline_images", {"imagePipelineArn": PIPELINE}, error="AccessDenied")
     calls = [call for _ in range(2) for call in (described("RUNNING"), told(history.events))]
-    shown = Watch(*calls, denied, described("SUCCEEDED"), told(history.events)).run()
-    assert shown == ["waiting for ImageBuilds: they are building"]
+    unasked = status_of_build("TESTING")
+    watch = Watch(*calls, denied, unasked, described("SUCCEEDED"), told(history.events))
+    watch.follower.follow(EXECUTION)
+    assert watch.screen.lines == ["waiting for ImageBuilds: they are building"]
 
 
 def test_a_history_of_several_pages_is_read_once() -> None:
     history = History()
     history.task(0, 1, "BeginDeployment")
     history.task(1, 2, "StartImageBuilds")
+    history.task(2, 3, "PublishImages")
     first, second = history.events[:4], history.events[4:]
     shown = Watch(
         described("RUNNING"),
         told(first, next_token="2"),
-        told(second[:1], token="2"),
+        told(second[:5], token="2"),
         described("SUCCEEDED"),
         told(second, token="2"),
     ).run()
-    assert shown == ["BeginDeployment            1.0 s", "StartImageBuilds …", "StartImageBuilds           1.0 s"]
+    assert shown == [
+        "BeginDeployment            1.0 s",
+        "StartImageBuilds           1.0 s",
+        "PublishImages …",
+        "PublishImages              1.0 s",
+    ]
 
 
 def test_a_retry_is_told_and_is_no_failure() -> None:
@@ -140,6 +148,16 @@ def test_a_retry_is_told_and_is_no_failure() -> None:
         "PublishImages: trying again after TransientServiceError: Rate exceeded",
         "PublishImages              4.0 s",
     ]
+
+
+def test_a_roll_back_that_fails_too_does_not_hide_the_cause() -> None:
+    history = History()
+    for at, state in enumerate(("PublishImages", "RollBack")):
+        history.enter(at, state)
+        history.fail(at, f"{state}Error", "broken")
+        history.leave(at, state)
+    text = Watch(described("FAILED"), told(history.events)).failure()
+    assert text == "the deployment failed in state PublishImages: PublishImagesError: broken"
 
 
 def failed_history() -> list[dict[str, Any]]:
