@@ -118,7 +118,7 @@ def test_a_wrong_accept_header_fails(start_proxy: StartProxy, run_client: RunCli
 
 
 @pytest.mark.parametrize(
-    ("status", "remedy"), [(401, "Authorization header"), (403, "nginx-error.log"), (502, "TCP application"), (418, "")]
+    ("status", "remedy"), [(401, "Authorization header"), (403, "audit.log"), (502, "TCP application"), (418, "")]
 )
 def test_a_refused_valid_token_fails_with_status_and_remedy(
     start_proxy: StartProxy, run_client: RunClient, status: int, remedy: str
