@@ -7,6 +7,8 @@ import os
 import ssl
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks.peers import DONE, READ_SIZE, command, connect, hold_sessions, message
@@ -27,26 +29,31 @@ class StalledError(RuntimeError):
     """A session came to a halt, or ended, before all was transferred."""
 
 
+@contextmanager
+def _transfer(system: System) -> Iterator[None]:
+    """What is done in it raises StalledError when the connection times out or breaks."""
+    try:
+        yield
+    except OSError as error:
+        raise StalledError(f"{system.name} came to a halt: {error}") from error
+
+
 def upload(system: System, size: int, total: int) -> Sample:
     """`total` bytes from the client in messages of `size`, each a write of its own."""
-    with connect(system, system.context()) as client:
+    with connect(system, system.context()) as client, _transfer(system):
         client.sendall(message(system, command("take", size, total)))
         data = message(system, os.urandom(size))
         cpu, started = system.cpu_seconds(), time.monotonic()
-        try:
-            for _ in range(total // size):
-                client.sendall(data)
-            answer = client.recv(64)
-        except OSError as error:
-            raise StalledError(f"{system.name}, upload: {error}") from error
-        if not answer.endswith(DONE):
-            raise StalledError(f"{system.name} ended the session before the upload was through")
+        for _ in range(total // size):
+            client.sendall(data)
+        if not client.recv(64).endswith(DONE):
+            raise StalledError(f"{system.name} did not bring all of an upload to the backend")
         return Sample(system.cpu_seconds() - cpu, time.monotonic() - started)
 
 
 def download(system: System, size: int, total: int) -> Sample:
     """`total` bytes from the backend in writes of `size`."""
-    with connect(system, system.context()) as client:
+    with connect(system, system.context()) as client, _transfer(system):
         buffer = bytearray(READ_SIZE)
         cpu, started = system.cpu_seconds(), time.monotonic()
         client.sendall(message(system, command("give", size, total)))

@@ -175,6 +175,9 @@ class Results:
             left = 16 + 170 * index
             parts.append(f'<rect x="{left}" y="36" width="12" height="12" fill="{COLOURS[system]}"/>')
             parts.append(f'<text x="{left + 18}" y="46">{escape(system)}</text>')
+        left = 16 + 170 * len(others)
+        parts.append(self._mark(left, 36, 48))
+        parts.append(f'<text x="{left + 8}" y="46">limit for the bridge</text>')
         for tick in range(int(SCALE_END) + 1):
             x = LEFT + tick * unit
             stroke = "#222222" if tick == 1 else "#dddddd"
@@ -188,7 +191,14 @@ class Results:
             parts.append(f'<text x="{LEFT - 10}" y="{middle:.1f}" text-anchor="end">{escape(metric.label)}</text>')
             for index, system in enumerate(others):
                 parts += self._bar(metric, system, y + index * BAR, unit)
+            if metric.limit:
+                x = LEFT + metric.limit * unit
+                parts.append(self._mark(x, y - 1, y + BAR))
         return "\n".join([*parts, "</svg>"]) + "\n"
+
+    @staticmethod
+    def _mark(x: float, top: float, bottom: float) -> str:
+        return f'<line x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}" stroke="#cc0000" stroke-width="2"/>'
 
     def _bar(self, metric: Metric, system: str, y: float, unit: float) -> list[str]:
         if self.stalls(metric, system):
