@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local.base_root import DEFAULT_MIRROR
-from local.endpoint.account import ACCOUNT, REGION
-from local.endpoint.server import HOST, environment
+from local.endpoint.account import ACCOUNT, HOST, REGION, environment
 from local.errors import LocalError
 from local.layout import REPOSITORY, Layout
 from local.processes import Daemon, wait_until

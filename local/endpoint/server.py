@@ -21,7 +21,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Request, Response
 
 from local.endpoint import buckets
-from local.endpoint.account import REGION
+from local.endpoint.account import HOST, environment
 from local.endpoint.clients import Clients
 from local.endpoint.cloudformation import resources_custom
 from local.endpoint.cloudformation.api import CloudFormation
@@ -35,7 +35,6 @@ from local.layout import Layout
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-HOST = "127.0.0.1"
 # Of the header `Authorization`, or of a pre-signed URL.
 _SCOPE = re.compile(r"Credential=[^/,]+/\d{8}/[^/]+/([^/]+)/aws4_request")
 
@@ -46,20 +45,6 @@ _USED_BY_TEMPLATES = (
 )
 
 logger = logging.getLogger(__name__)
-
-
-def environment(port: int) -> dict[str, str]:
-    """The variables by which AWS SDKs and the CDK CLI use the endpoint, and nothing of the user's account."""
-    return {
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_REGION": REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_ENDPOINT_URL": f"http://localhost:{port}",
-        "AWS_CONFIG_FILE": "/dev/null",
-        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-    }
 
 
 class Application:

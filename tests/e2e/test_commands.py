@@ -12,7 +12,7 @@ import pytest
 
 from local.deployment import MOCKS, PROXY, Deployment
 from local.machine import Machine
-from tests.conftest import LISTEN, NAME, REPOSITORY, command
+from tests.conftest import NAME, REPOSITORY, command
 
 pytestmark = pytest.mark.machine
 
@@ -100,12 +100,6 @@ def test_a_configuration_of_another_issuer_fails_the_run(deployment: Deployment)
 def test_the_run_passes_again_once_all_is_mended(deployment: Deployment) -> None:
     done = verify()
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_a_second_deploy_says_that_all_is_up(deployment: Deployment) -> None:
-    done = command("deploy.sh", "--name", NAME, "--listen", LISTEN)
-    assert done.returncode == 0, done.stderr
-    assert "already up" in done.stdout
 
 
 def test_status_has_the_documented_keys(deployment: Deployment) -> None:

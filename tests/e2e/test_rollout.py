@@ -64,7 +64,7 @@ class Client(threading.Thread):
         """The echo of a line; None if the session was cut before."""
         try:
             session.send(line)
-            return receive(session, len(line), timeout=20)
+            return receive(session, len(line), timeout=60)
         except ConnectionClosed as cut:
             self.cuts.append(cut.rcvd.code if cut.rcvd else None)
             return None

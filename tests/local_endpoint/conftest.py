@@ -17,8 +17,7 @@ from typing import Any
 import boto3
 import pytest
 
-from local.endpoint.account import ACCOUNT, REGION
-from local.endpoint.server import environment
+from local.endpoint.account import ACCOUNT, REGION, environment
 from stacks.names import ADMITTED_CIDR, STACK
 from tests.local_endpoint.inventory import inventory
 from tests.synthesis import REPOSITORY, synthesize
