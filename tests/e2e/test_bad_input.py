@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import subprocess
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 
 from local.layout import Layout
 from tests.conftest import REPOSITORY, command
+from tests.e2e.tree import copy_tree
 
 pytestmark = pytest.mark.machine
 
@@ -46,11 +46,10 @@ def with_settings(tmp_path: Path) -> Callable[[Callable[[dict[str, Any]], None]]
     """A copy of the tree whose projectSettings were changed."""
 
     def make(change: Callable[[dict[str, Any]], None]) -> Path:
-        for name in ("local", "stacks", "components"):
-            shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-        document = json.loads((REPOSITORY / "cdk.json").read_text())
+        settings = copy_tree(tmp_path) / "cdk.json"
+        document = json.loads(settings.read_text())
         change(document["projectSettings"])
-        (tmp_path / "cdk.json").write_text(json.dumps(document))
+        settings.write_text(json.dumps(document))
         return tmp_path
 
     return make

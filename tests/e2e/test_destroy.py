@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from local.deployment import Deployment
 from local.layout import Layout
 from tests.conftest import REPOSITORY, command
 from tests.e2e.sessions import within
@@ -87,20 +86,10 @@ def kill_and_destroy(process: subprocess.Popen[str]) -> None:
     assert leftovers() == []
 
 
-@pytest.mark.parametrize("moment", ["build/Parameters", "boot of the test machine"])
-def test_a_deploy_killed_while_it_builds_is_removed(moment: str) -> None:
+@pytest.mark.parametrize("moment", ["cdk deploy EC2", "boot of the test machine", "waiting for Health"])
+def test_a_deploy_killed_on_its_way_is_removed(moment: str) -> None:
     with deploying() as process:
         read_until(process, moment)
-        kill_and_destroy(process)
-
-
-def test_a_deploy_killed_while_its_machines_run_is_removed(deployment: Deployment) -> None:
-    # With the images at hand it comes straight to the machines.
-    images = Layout(NAME).images
-    images.parent.mkdir(mode=0o755)
-    subprocess.run(["cp", "--archive", str(deployment.layout.images), str(images)], check=True)
-    with deploying() as process:
-        read_until(process, "mock-servers-1 boot  ")
         kill_and_destroy(process)
 
 

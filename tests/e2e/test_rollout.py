@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -14,23 +13,12 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.connection import Connection
 
 from local.deployment import Deployment
-from tests.conftest import LISTEN, NAME, REPOSITORY
+from tests.conftest import LISTEN, NAME
 from tests.e2e.sessions import connect, receive, tls
+from tests.e2e.tree import copy_tree
 
 pytestmark = pytest.mark.machine
 
-TREE: tuple[str, ...] = (
-    "app.py",
-    "cdk.json",
-    "components",
-    "deploy.sh",
-    "deployment",
-    "lambdas",
-    "local",
-    "package-lock.json",
-)
-TREE += ("package.json", "requirements.txt", "scripts", "stacks")
-LINKS = (".venv", "node_modules")
 HEADER = "X-Rollout"
 
 
@@ -47,40 +35,29 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         try:
-            session = connect(self._deployment)
-            while not self.over.wait(0.01):
-                line = b"line %08d\n" % len(self.acknowledged)
-                echo = self._exchange(session, line)
-                if echo is None:
-                    session = connect(self._deployment)
-                    echo = self._exchange(session, line)
-                    assert echo is not None, "the new session was cut before its first line"
-                self.acknowledged.append(echo)
-            session.close()
+            while not self.over.is_set():
+                with connect(self._deployment) as session:
+                    self._converse(session)
         except Exception as error:
             self.failure = error
 
-    def _exchange(self, session: Connection, line: bytes) -> bytes | None:
-        """The echo of a line; None if the session was cut before."""
+    def _converse(self, session: Connection) -> None:
+        """Line after line until the session is cut; the line that it was cut at is sent again by the next one."""
+        before = len(self.acknowledged)
         try:
-            session.send(line)
-            return receive(session, len(line), timeout=60)
+            while not self.over.wait(0.01):
+                line = b"line %08d\n" % len(self.acknowledged)
+                session.send(line)
+                self.acknowledged.append(receive(session, len(line)))
         except ConnectionClosed as cut:
             self.cuts.append(cut.rcvd.code if cut.rcvd else None)
-            return None
+            assert len(self.acknowledged) > before, "the new session was cut before its first line"
 
 
 @pytest.fixture
 def changed_tree(tmp_path: Path) -> Path:
     """A copy of the tree whose NGINX adds a header to what the OAuth listener answers."""
-    for name in TREE:
-        source = REPOSITORY / name
-        if source.is_dir():
-            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, tmp_path / name)
-    for name in LINKS:
-        (tmp_path / name).symlink_to(REPOSITORY / name)
+    copy_tree(tmp_path)
     template = tmp_path / "components/secure_proxy/nginx/conf.d/oauth.conf.template"
     text = template.read_text()
     assert text.count("    proxy_http_version 1.1;\n") == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from local.deployment import PROXY, Deployment
 from tests.conftest import REPOSITORY, SOURCE_LISTEN, SOURCE_NAME, command
+from tests.e2e.tree import copy_tree
 
 pytestmark = [pytest.mark.machine, pytest.mark.source]
 
@@ -36,7 +36,7 @@ def test_nginx_is_the_pinned_release(source_deployment: Deployment) -> None:
 def test_four_scenarios_pass_with_the_websockify_bridge(source_deployment: Deployment, source_base_url: str) -> None:
     source = ("--nginx-build", "source", "--source-base-url", source_base_url)
     place = ("--name", SOURCE_NAME, "--listen", SOURCE_LISTEN)
-    up = command("deploy.sh", *place, *source, "--bridge", "websockify", "--rebuild", timeout=1500)
+    up = command("deploy.sh", *place, *source, "--bridge", "websockify", timeout=1500)
     assert up.returncode == 0, up.stdout[-3000:] + up.stderr[-3000:]
     done = command("execute_e2e_tests.sh", "--name", SOURCE_NAME)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -44,10 +44,7 @@ def test_four_scenarios_pass_with_the_websockify_bridge(source_deployment: Deplo
 
 def test_a_source_of_another_commit_stops_the_build_with_both_ids(tmp_path: Path, source_base_url: str) -> None:
     name = "tests-source-lock"
-    for directory in ("local", "stacks", "components"):
-        shutil.copytree(REPOSITORY / directory, tmp_path / directory)
-    shutil.copy(REPOSITORY / "cdk.json", tmp_path)
-    lock = tmp_path / "components/secure_proxy/sources.lock"
+    lock = copy_tree(tmp_path) / "components/secure_proxy/sources.lock"
     wrong = "0" * 40
     words = lock.read_text().splitlines()
     line = next(number for number, text in enumerate(words) if "ngx_devel_kit" in text)
