@@ -17,11 +17,13 @@ from deployment.console import Console
 from deployment.destroy import DestroyOptions, destroy
 from deployment.emptying import empty_bucket
 from deployment.errors import DeploymentError, InterruptedByUserError, NotStartedError
+from deployment.inventory import Inventory
 from deployment.stack import Stack
 from deployment.waiting import Waiter
 from stacks.names import OWNER_TAG, STACK
-from tests.unit.deployment.support import Screen, StubbedAws, waiter
+from tests.unit.deployment.support import IDENTITY, STACK_ID, Screen, StubbedAws, waiter
 from tests.unit.deployment.world import MotoAws, deployed, make_ami, resource, snapshots_of
+from tests.unit.lambdas.scenario import Call
 
 OPTIONS = DestroyOptions(confirm=False)
 
@@ -222,6 +224,11 @@ def test_without_a_terminal_there_is_nobody_to_confirm(
     assert everything(aws) == before
 
 
-def test_a_stack_that_is_being_updated_is_left_alone() -> None:
+def test_a_stack_that_is_being_updated_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    updating = Stack(STACK_ID, "UPDATE_IN_PROGRESS", "", {}, {})
+    caller = {"Account": IDENTITY.account, "Arn": IDENTITY.arn, "UserId": "AIDAEXAMPLE"}
+    aws = StubbedAws([Call("sts", "get_caller_identity", {}, caller)])
+    monkeypatch.setattr(module, "connect", lambda _: aws)
+    monkeypatch.setattr(module, "take_inventory", lambda *_: Inventory(updating, [], [], [], [], [], []))
     with pytest.raises(NotStartedError, match="cancel-update-stack"):
-        module._check_removable(Stack("id", "UPDATE_IN_PROGRESS", "", {}, {}), StubbedAws([]))
+        destroy(OPTIONS, {}, Screen())
