@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         )
 
     where = add(
-        "endpoint", "print the options by which `python -m client` finds the deployment, a word a line", _endpoint
+        "endpoint", "print the options by which `python -m client e2e` finds the deployment, a word a line", _endpoint
     )
     where.add_argument(
         "--ca-file",
@@ -150,7 +150,8 @@ def _destroy(arguments: argparse.Namespace) -> None:
 
 def _endpoint(arguments: argparse.Namespace) -> None:
     hints = Hints(arguments.hint_options)
-    names = ParameterNames(settings_with(arguments.context).ssm.project_prefix)
+    settings = settings_with(arguments.context)
+    names = ParameterNames(settings.ssm.project_prefix)
     with before_anything_starts():
         aws = connect(os.environ)
         words = find_endpoint(aws, names, hints).client_options
@@ -159,6 +160,8 @@ def _endpoint(arguments: argparse.Namespace) -> None:
     if certificates:
         arguments.ca_file.write_text(certificates, encoding="ascii")
         words += ["--ca-file", str(arguments.ca_file)]
+    if settings.proxy_settings.bridge == "websockify":
+        words.append("--allow-missing-close")  # known limit of that bridge: it never answers a close frame
     print("\n".join(words))
 
 

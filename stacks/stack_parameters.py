@@ -38,7 +38,7 @@ class StackParameters(Construct):
         )
         self.reserved_concurrency = self._switch(
             RESERVED_CONCURRENCY,
-            "Limit each function to one execution at a time; needs a concurrency quota of more than 20",
+            "Limit each function to one execution at a time; needs a quota that leaves 100 unreserved",
             default="true",
         )
 

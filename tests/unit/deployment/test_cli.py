@@ -17,6 +17,8 @@ from deployment import cli
 from deployment.cdk import ROOT
 from deployment.cli import main
 from deployment.errors import DeploymentError, InterruptedByUserError, NotStartedError
+from tests.unit.deployment.support import StubbedAws, describe_stack
+from tests.unit.deployment.test_endpoint import parameters
 
 COMMANDS = ("deploy", "destroy", "endpoint")
 
@@ -179,6 +181,35 @@ def test_where_nothing_is_deployed_there_is_no_endpoint(tmp_path: Path, endpoint
     assert done.returncode == 2
     assert "is not deployed in eu-central-1" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("bridge", "ending"), [("lua", "https://login.example"), ("websockify", "--allow-missing-close")]
+)
+def test_the_endpoint_tells_the_client_what_the_bridge_cannot_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bridge: str, ending: str
+) -> None:
+    aws = StubbedAws([parameters("proxy.example", "10000", "11080", "https://login.example")])
+    monkeypatch.setattr(cli, "connect", lambda _: aws)
+    code, out, _ = run(capsys, "endpoint", "-c", f"projectSettings.proxySettings.bridge={bridge}")
+    assert code == 0
+    assert out.splitlines()[:2] == ["--host", "proxy.example"]
+    assert out.splitlines()[-1] == ending
+
+
+def test_the_endpoint_writes_the_certificates_that_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws = StubbedAws(
+        [parameters("proxy.example", "10000", "11080", "https://login.example"), describe_stack("CREATE_COMPLETE")]
+    )
+    monkeypatch.setattr(cli, "connect", lambda _: aws)
+    monkeypatch.setattr(cli, "trusted_certificates", lambda *_: "PEM\n")
+    file = tmp_path / "proxies.pem"
+    code, out, _ = run(capsys, "endpoint", "--ca-file", str(file))
+    assert code == 0
+    assert out.splitlines()[-2:] == ["--ca-file", str(file)]
+    assert file.read_text() == "PEM\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
