@@ -26,15 +26,15 @@ AWS_DEFAULT_REGION; CDK_DEFAULT_REGION is taken from it. Everything is checked b
   -c, --context KEY=VALUE       CDK context, such as projectSettings.proxyFleet.minCapacity=3
   --poll SECONDS                how often to look while following (default: 10)
 
-With --local: builds both machine images from the component documents, boots them on this machine behind load balancers, waits until
-all is healthy and prints the endpoints. Needs Linux (Debian or Ubuntu) and root; installs what is missing.
+With --local it does the same on this machine, against an AWS endpoint that it starts: images are built from the component
+documents, machines boot behind load balancers. Needs Linux (Debian or Ubuntu) and root; installs what is missing.
 
   --local                       deploy on this machine, no AWS account needed
   --nginx-build BUILD           distribution (default: NGINX from packages) or source (compiled from pinned commits)
   --source-base-url URL         where the source build clones owner/name from (default: https://github.com)
   --bridge BRIDGE               lua or websockify (default: what cdk.json says; websockify needs the source build)
   --authentication PROVIDER     external or openidc (default: external with distribution, else what cdk.json says)
-  --rebuild                     build the images again and replace a running deployment
+  --proxies N                   how many proxies, 1 to 4 (default: 1)
   --name NAME --listen ADDRESS  a second deployment beside the default one
   -h, --help                    this text
 
