@@ -48,7 +48,7 @@ class Commands:
 
     def _deployment(self, command: str, *options: str) -> int:
         name = f" --name {self.layout.name}" if self.layout.name != "default" else ""
-        common = ["--yes", "--poll", _POLL_SECONDS, "--hint-options", f"--local{name}"]
+        common = ["--yes", "--poll", _POLL_SECONDS, f"--hint-options=--local{name}"]
         return self._run([sys.executable, "-m", "deployment", command, *common, *options], REPOSITORY)
 
     def _run(self, command: Sequence[str], directory: Path, output: int | None = None) -> int:
@@ -58,7 +58,7 @@ class Commands:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=None if output is None else subprocess.STDOUT,
-            env={**os.environ, **_QUIET, **Endpoint(self.layout).environment, MARKER: self.layout.unit("command")},
+            env={**_without_aws(), **_QUIET, **Endpoint(self.layout).environment, MARKER: self.layout.unit("command")},
         )
         try:
             return process.wait()
@@ -66,3 +66,8 @@ class Commands:
             if process.poll() is None:
                 process.terminate()
                 process.wait()
+
+
+def _without_aws() -> dict[str, str]:
+    """Our environment without what would lead to an account of the user's."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
