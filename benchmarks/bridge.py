@@ -39,8 +39,10 @@ SIZES = (KIB, 16 * KIB, 60 * KIB)
 SMALL_TOTAL, LARGE_TOTAL = 256 << 20, 768 << 20
 PROBE = 4 << 20
 SLOW_SECONDS = 3.0  # what is given to a system that would take longer for the whole amount
-ROUND_TRIPS = 10_000
-HANDSHAKES = 300
+# Small loads are put on the systems several times a round, in turn, because a moment's disturbance is long beside them.
+TURNS = 5
+ROUND_TRIPS = 4_000  # each turn
+HANDSHAKES = 100
 SESSIONS = 5_000
 PACKAGE_SESSIONS = 50  # each is a process
 PRODUCT = "product"  # the bridge with all that is checked before it; compared where that matters
@@ -72,7 +74,7 @@ def _amount(system: System, load: str, size: int, scale: float) -> int:
 
 
 class Bench:
-    """Collects the values of all rounds: `values[metric][system]` has one value a round, none if the system stalls."""
+    """Collects the values of all rounds: `values[metric][system]` has one of each turn, none if the system stalls."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -121,10 +123,12 @@ class Bench:
             for size in SIZES:
                 for system in without_token:
                     self.transfer(system, load, size)
-        for system in without_token:
-            self.round_trips(system)
-        for system in systems:
-            self.handshakes(system)
+        for _ in range(TURNS):
+            for system in without_token:
+                self.round_trips(system)
+        for _ in range(TURNS):
+            for system in systems:
+                self.handshakes(system)
 
 
 @contextmanager

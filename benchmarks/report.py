@@ -56,7 +56,7 @@ SCALE_END = 8.0  # ratios beyond it are cut, and written beside the bar
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio to the terminator: median, smallest and largest over the rounds."""
+    """A ratio to the terminator: median, smallest and largest over all turns."""
 
     median: float
     low: float
@@ -65,8 +65,8 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Results:
-    """`values[metric][system]` is a list with one value a round; rounds of all systems correspond. It is empty if the
-    system stalls under that load.
+    """`values[metric][system]` is a list with one value of each turn; turns of all systems correspond. It is empty if
+    the system stalls under that load.
     """
 
     values: Mapping[str, Mapping[str, Sequence[float]]]
@@ -97,7 +97,7 @@ class Results:
         return self.values.get(key, {}).get(system, ())
 
     def ratio(self, metric: Metric, system: str) -> Ratio | None:
-        """The system's ratio to the terminator, made within each round."""
+        """The system's ratio to the terminator, made within each turn."""
         ours, base = self._values(metric, system), self._values(metric, TERMINATOR)
         if not ours or not base:
             return None
@@ -142,7 +142,9 @@ class Results:
             lines.append("| " + " | ".join(cells) + " |")
         where = ", ".join(f"{name}: {value}" for name, value in self.environment.items())
         return (
-            "\n".join(lines) + f"\n\nRatios to the terminator (median, smallest to largest over the rounds). {where}.\n"
+            "\n".join(lines)
+            + "\n\nRatios to the terminator made within a round: their median, the smallest and the largest. "
+            f"Of throughput and sessions a second, more is better. {where}.\n"
         )
 
     def _cell(self, metric: Metric, system: str) -> str:
