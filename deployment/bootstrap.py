@@ -23,6 +23,6 @@ def check_bootstrapped(aws: Aws, identity: Identity) -> str:
             raise
         raise NotStartedError(
             f"account {identity.account} is not bootstrapped for the CDK in {aws.region} (there is no parameter "
-            f"{VERSION_PARAMETER}). Run once: npx cdk bootstrap aws://{identity.account}/{aws.region}"
+            f"{VERSION_PARAMETER}). Run once: source .venv/bin/activate && cdk bootstrap aws://{identity.account}/{aws.region}"
         ) from error
     return version

@@ -27,8 +27,10 @@ def check_cli() -> Path:
         raise NotStartedError(
             "the CDK CLI is missing: run npm ci in the project's directory (deploy.sh does it itself)"
         )
-    if shutil.which("node") is None:
-        raise NotStartedError("Node.js is missing, which runs the CDK CLI: install it")
+    if shutil.which("node", path=_path()) is None:
+        raise NotStartedError(
+            "Node.js is missing, which runs the CDK CLI: run deploy.sh, which installs one, or install it"
+        )
     return _OURS
 
 
@@ -53,10 +55,13 @@ def deploy_stack(
 
 
 def _environment(region: str) -> dict[str, str]:
-    # The app is started as `python3`, which must be the one that has the CDK library.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     regions = dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION", "CDK_DEFAULT_REGION"), region)
-    return {**os.environ, **regions, "PATH": path, "CDK_DISABLE_CLI_TELEMETRY": "true"}
+    return {**os.environ, **regions, "PATH": _path(), "CDK_DISABLE_CLI_TELEMETRY": "true"}
+
+
+def _path() -> str:
+    """First the virtualenv: the app is started as `python3`, which must have the CDK library, and `node` is pinned."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str], interrupted: str) -> int:

@@ -18,12 +18,6 @@ _CDK = REPOSITORY / "node_modules/.bin/cdk"
 # Looks are cheap here; on AWS they are rationed.
 _POLL_SECONDS = "1"
 
-# Which release of Node.js runs the CDK matters to those who deploy to AWS.
-_QUIET = {
-    "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "true",
-    "JSII_SILENCE_WARNING_DEPRECATED_NODE_VERSION": "true",
-}
-
 
 @dataclass(frozen=True)
 class Commands:
@@ -58,7 +52,7 @@ class Commands:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=None if output is None else subprocess.STDOUT,
-            env={**_without_aws(), **_QUIET, **Endpoint(self.layout).environment, MARKER: self.layout.unit("command")},
+            env={**_without_aws(), **Endpoint(self.layout).environment, MARKER: self.layout.unit("command")},
         )
         try:
             return process.wait()
@@ -69,5 +63,6 @@ class Commands:
 
 
 def _without_aws() -> dict[str, str]:
-    """Our environment without what would lead to an account of the user's."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    """Our environment without what would lead to an account of the user's, and with the virtualenv's programs first."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {"PATH": path}

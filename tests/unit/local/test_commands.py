@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_commands_find_the_endpoint_and_the_users_profile_leads_nowhere(layout: 
     variables = Started.options["env"]
     assert variables["AWS_ENDPOINT_URL"] == "http://localhost:4566"
     assert "AWS_PROFILE" not in variables
-    assert variables["PATH"] == os.environ["PATH"]
+    assert variables["PATH"] == f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     assert Started.options["cwd"] == REPOSITORY
 
 
