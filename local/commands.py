@@ -65,4 +65,5 @@ class Commands:
 def _without_aws() -> dict[str, str]:
     """Our environment without what would lead to an account of the user's, and with the virtualenv's programs first."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {"PATH": path}
+    ours = {"PATH": path, "CDK_DISABLE_CLI_TELEMETRY": "true"}
+    return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | ours

@@ -9,12 +9,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+from moto import mock_aws
 
+from local.commands import Commands
+from local.deployment import Deployment
+from local.endpoint.control import Endpoint
+from local.images import ImageStore
 from local.layout import Layout
+from stacks.names import OWNER_TAG
 from tests.conftest import REPOSITORY, command
 from tests.e2e.sessions import within
+from tests.local_endpoint.inventory import inventory
 
 pytestmark = pytest.mark.machine
 
@@ -99,6 +108,34 @@ def test_an_interrupted_deploy_stops_what_it_started() -> None:
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(timeout=60) == 130
         assert within(5, lambda: [entry for entry in leftovers() if not entry.startswith("directory")] == [])
+
+
+def test_what_is_destroyed_is_gone_from_every_service_of_the_endpoint() -> None:
+    """As on AWS: what is left is what an empty account has, and what bootstrapping made."""
+    try:
+        up = command("deploy.sh", "--name", NAME, "--listen", LISTEN)
+        assert up.returncode == 0, up.stdout + up.stderr
+        assert Commands(Layout(NAME)).destroy() == 0
+        variables = Endpoint(Layout(NAME)).environment
+        session = boto3.Session("local", "local", region_name=variables["AWS_REGION"])
+
+        def client(service: str) -> Any:
+            return session.client(service, endpoint_url=variables["AWS_ENDPOINT_URL"])  # type: ignore[call-overload]
+
+        left = {kind: [name for name in names if "cdk-" not in name] for kind, names in inventory(client).items()}
+        with mock_aws():
+            empty = inventory(lambda service: boto3.client(service, "eu-central-1"))  # type: ignore[call-overload]
+        assert {kind: len(names) for kind, names in left.items()} == {kind: len(names) for kind, names in empty.items()}
+        ours = [{"Name": "tag-key", "Values": [OWNER_TAG]}]
+        assert client("ec2").describe_images(Filters=ours)["Images"] == []
+        assert client("ec2").describe_snapshots(Filters=ours)["Snapshots"] == []
+        assert client("imagebuilder").list_images(owner="Self")["imageVersionList"] == []
+        assert ImageStore(Layout(NAME).images).all() == []
+        assert Deployment.load(NAME).machines == {}
+    finally:
+        done = command("destroy.sh", "--name", NAME)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert leftovers() == []
 
 
 def test_destroying_nothing_is_no_error() -> None:
