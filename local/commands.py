@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -52,13 +53,14 @@ class Commands:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=None if output is None else subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is ours to explain: here it means something else than on AWS
             env={**_without_aws(), **Endpoint(self.layout).environment, MARKER: self.layout.unit("command")},
         )
         try:
             return process.wait()
         finally:
             if process.poll() is None:
-                process.terminate()
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
 

@@ -86,7 +86,9 @@ class Up:
         self.cancel.set()
         self.giving_up()
         if current:
-            self.progress.line("deployment", "not finished; what was there before stays")
+            self.progress.line(
+                "deployment", "not finished; what was there stays, and what the workflow has begun goes on"
+            )
             return
         self.progress.line("deployment", "not finished; stopping what was started")
         Cleanup(self.layout, ControlGroups()).stop()

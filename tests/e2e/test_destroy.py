@@ -106,7 +106,7 @@ def test_an_interrupted_deploy_stops_what_it_started() -> None:
     with deploying() as process:
         read_until(process, "build/Parameters")
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=60) == 130
+        assert process.wait(timeout=120) == 130
         assert within(5, lambda: [entry for entry in leftovers() if not entry.startswith("directory")] == [])
 
 

@@ -127,4 +127,4 @@ def test_an_interrupted_update_leaves_what_was_there(scene: Scene, monkeypatch: 
     with pytest.raises(KeyboardInterrupt):
         scene.run()
     assert scene.stopped == 0
-    assert "what was there before stays" in scene.output.getvalue()
+    assert "what was there stays" in scene.output.getvalue()
