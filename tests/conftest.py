@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,12 @@ LISTEN = "127.83.0.1"
 NEEDS_ROOT = "a local deployment needs root"
 SOURCE_NAME = "tests-source"
 SOURCE_LISTEN = "127.83.0.2"
+
+
+def pytest_configure() -> None:
+    """Tests press Ctrl-C, which a process started in the background, by a script's `&`, ignores with all its children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
