@@ -22,7 +22,7 @@ SOURCE_LISTEN = "127.83.0.2"
 
 
 def pytest_configure() -> None:
-    """Tests press Ctrl-C, which a process started in the background, by a script's `&`, ignores with all its children."""
+    """Tests press Ctrl-C, which what a script starts in the background ignores, with all its children."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
