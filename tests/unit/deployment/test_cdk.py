@@ -106,10 +106,8 @@ def test_a_failure_before_there_is_a_stack(cli: Path) -> None:
 
 @pytest.mark.usefixtures("interrupts")
 def test_ctrl_c_says_that_cloudformation_goes_on_and_ends_the_cli(cli: Path, tmp_path: Path) -> None:
-    program(
-        cli,
-        f'trap "echo ended >{tmp_path}/end; exit 1" TERM\nsleep 0.5; kill -INT $PPID\nfor i in $(seq 600); do sleep 0.05; done',
-    )
+    trap = f'trap "echo ended >{tmp_path}/end; exit 1" TERM'
+    program(cli, f"{trap}\nsleep 0.5; kill -INT $PPID\nfor i in $(seq 600); do sleep 0.05; done")
     with pytest.raises(InterruptedByUserError) as interrupted:
         deploy()
     text = str(interrupted.value)
