@@ -116,7 +116,19 @@ def test_an_example_prints_the_lines_that_come_back(proxy: FakeProxy, run_exampl
     assert proxy.received == b"hello\nhow are you\n"
 
 
-def test_an_example_works_over_ipv6(start_proxy: StartProxy, run_example: RunExample) -> None:
+def node_finds_addresses_of_ipv6() -> bool:
+    """Whether the Node.js that examples run on finds an IPv6 address in a certificate that has it; 24.19.0 does not."""
+    program = "require('tls').checkServerIdentity('::1', {subject: {}, subjectaltname: 'IP Address:0:0:0:0:0:0:0:1'})"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = ["node", "-e", f"process.exit({program} === undefined ? 0 : 1)"]
+    return subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode == 0
+
+
+def test_an_example_works_over_ipv6(
+    request: pytest.FixtureRequest, start_proxy: StartProxy, run_example: RunExample
+) -> None:
+    if request.node.callspec.params["run_example"] == "Node" and not node_finds_addresses_of_ipv6():
+        pytest.skip("this Node.js refuses every certificate of an IPv6 address")
     proxy = start_proxy(host="::1")
     assert run_example(proxy, proxy.make_token(), HOST="[::1]").returncode == 0
 
