@@ -7,8 +7,10 @@ A deployment is a bridge with a private /24, machines on it, two load balancers 
 
 Images are built from the component documents in `components/` as EC2 Image Builder does (`document`, `substitution`,
 `executor`, `targets`, `build`) on a cached Debian base root (`base_root`, `downloads`). Machines are copies of images
-booted by systemd-nspawn in network namespaces of their own (`machine`, `imds`, `network`). `up` decides (`plan`,
-`prerequisites`), makes and waits; `cleanup` removes, also after a crash, by names (`layout`) and traces (`traces`).
+booted by systemd-nspawn in network namespaces of their own (`machine`, `imds`, `network`). `endpoint` stands in
+for AWS: what is deployed to it becomes images, machines and listeners. `up` checks (`plan`, `prerequisites`), makes the
+network, starts the endpoint and deploys to it (`commands`); `cleanup` removes, also after a crash, by names (`layout`)
+and traces (`traces`).
 Nothing outside of this package imports it, but for tests.
 
 For tests and other programs

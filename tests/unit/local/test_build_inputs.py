@@ -1,43 +1,16 @@
-"""What a build gets from the host: the component's zip file, cached downloads, a mirror of sources."""
+"""What a build gets from the host: cached downloads, a mirror of sources."""
 
 from __future__ import annotations
 
 import subprocess
-import zipfile
 from pathlib import Path
 
 import pytest
 
-from local.assets import zip_directory
 from local.downloads import Downloads
 from local.errors import UsageError
 from local.nspawn import Environment
 from local.sources import with_mirror
-
-
-def component(tmp_path: Path) -> Path:
-    directory = tmp_path / "component"
-    (directory / "install/__pycache__").mkdir(parents=True)
-    (directory / "component.yaml").write_text("x")
-    (directory / "install/run.sh").write_text("#!/bin/sh\n")
-    (directory / "install/run.sh").chmod(0o700)
-    (directory / "install/__pycache__/run.pyc").write_text("x")
-    return directory
-
-
-def test_a_zip_holds_the_files_with_their_executable_bits(tmp_path: Path) -> None:
-    zip_directory(component(tmp_path), tmp_path / "a.zip", ["__pycache__"])
-    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
-        modes = {entry.filename: oct(entry.external_attr >> 16) for entry in archive.infolist()}
-    assert modes == {"component.yaml": "0o100644", "install/run.sh": "0o100755"}
-
-
-def test_a_zip_of_the_same_content_is_the_same(tmp_path: Path) -> None:
-    directory = component(tmp_path)
-    zip_directory(directory, tmp_path / "a.zip", [])
-    (directory / "component.yaml").touch()
-    zip_directory(directory, tmp_path / "b.zip", [])
-    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
 def host_path(downloads: Downloads, environment: Environment, inside: str) -> Path:
