@@ -158,21 +158,37 @@ class AuthProxy:
         """Change the policy and reload; returns when new workers serve."""
         self.situation.authentication = {**self.situation.authentication, **authentication}
         self.configure()
+        self.renew_workers()
+
+    def renew_workers(self) -> None:
+        """Have the master read its configuration again; returns when new workers serve, and they alone."""
         before = set(self.workers())
         self.signal(signal.SIGHUP)
         deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            fresh = set(self.workers()) - before
-            if len(fresh) == 2 and self.health("/readyz")[0] == 200:
-                time.sleep(0.2)
-                return
+        while not self._serves(before):
+            if time.monotonic() > deadline:
+                raise HarnessError("the reload did not happen:\n" + self.log("nginx-error.log"))
             time.sleep(0.05)
-        raise HarnessError("the reload did not happen:\n" + self.log("nginx-error.log"))
+
+    def _serves(self, former: set[int]) -> bool:
+        fresh = set(self.workers())
+        return len(fresh) == len(former) and fresh.isdisjoint(former) and self.health("/readyz")[0] == 200
 
     def workers(self) -> list[int]:
+        """Process ids of the workers that take connections: one that is leaving (its title says so) is none of them."""
         assert self._process is not None
         master = self._process.pid
-        return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
+        children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        return [int(pid) for pid in children if self._takes_connections(Path(f"/proc/{pid}/cmdline"))]
+
+    @staticmethod
+    def _takes_connections(title: Path) -> bool:
+        """A process that has ended has an empty title, or none."""
+        try:
+            words = title.read_bytes()
+        except OSError:
+            return False
+        return words != b"" and b"shutting down" not in words
 
     def signal(self, number: signal.Signals) -> None:
         """Send the master a signal."""
