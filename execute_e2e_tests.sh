@@ -69,17 +69,9 @@ main() {
   fi
   ensure_local_target
   cd "${PROJECT_DIR}"
-  local state endpoint=()
-  state="$("${PYTHON}" -m local status --json --name "${name}")" || exit "${EXIT_NOT_STARTED}"
-  mapfile -t endpoint < <("${PYTHON}" -c '
-import json, sys
-proxy = json.load(sys.stdin)["proxy"]
-for option in ("host", "wss_port", "oauth_port", "issuer", "ca_file"):
-    print("--" + option.replace("_", "-"), proxy[option], sep="\n")
-if proxy["bridge"] == "websockify":
-    # Known limit of that bridge: it never answers a close frame.
-    print("--allow-missing-close")
-' <<<"${state}")
+  local words endpoint=()
+  words="$("${PYTHON}" -m local endpoint --name "${name}")" || exit "${EXIT_NOT_STARTED}"
+  mapfile -t endpoint <<<"${words}"
   exec "${PYTHON}" -m client e2e "${endpoint[@]}" "${arguments[@]}"
 }
 

@@ -154,15 +154,13 @@ def _endpoint(arguments: argparse.Namespace) -> None:
     names = ParameterNames(settings.ssm.project_prefix)
     with before_anything_starts():
         aws = connect(os.environ)
-        words = find_endpoint(aws, names, hints).client_options
+        endpoint = find_endpoint(aws, names, hints)
         stack = None if arguments.ca_file is None else find_stack(aws)
         certificates = "" if stack is None else trusted_certificates(aws, stack)
     if certificates:
         arguments.ca_file.write_text(certificates, encoding="ascii")
-        words += ["--ca-file", str(arguments.ca_file)]
-    if settings.proxy_settings.bridge == "websockify":
-        words.append("--allow-missing-close")  # known limit of that bridge: it never answers a close frame
-    print("\n".join(words))
+    ca_file = arguments.ca_file if certificates else None
+    print("\n".join(endpoint.client_options(bridge=settings.proxy_settings.bridge, ca_file=ca_file)))
 
 
 def _context(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from deployment.account import Aws
 from deployment.errors import NotStartedError
@@ -19,11 +20,15 @@ class Endpoint:
     oauth_port: str
     issuer: str
 
-    @property
-    def client_options(self) -> list[str]:
-        """The words by which `python -m client` finds it."""
-        return ["--host", self.host, "--wss-port", self.wss_port, "--oauth-port", self.oauth_port,
-                "--issuer", self.issuer]  # fmt: skip
+    def client_options(self, *, bridge: str | None, ca_file: Path | None) -> list[str]:
+        """The words by which `python -m client` finds it, trusts it and knows what its bridge cannot do."""
+        words = ["--host", self.host, "--wss-port", self.wss_port, "--oauth-port", self.oauth_port,
+                 "--issuer", self.issuer]  # fmt: skip
+        if ca_file is not None:
+            words += ["--ca-file", str(ca_file)]
+        if bridge == "websockify":
+            words.append("--allow-missing-close")  # known limit of that bridge: it never answers a close frame
+        return words
 
     def describe(self) -> list[str]:
         """Lines for people."""

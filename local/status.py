@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from deployment.endpoint import Endpoint
 from local.deployment import BACKEND_HOST, Deployment
 from local.machine import Machine
 from local.record import INTERNAL, DeploymentRecord
@@ -84,14 +85,8 @@ def text(state: dict[str, Any]) -> str:
 def client_options(deployment: Deployment) -> list[str]:
     """The words that make `python -m client` talk to the deployment, verifying its certificate and its issuer."""
     record = deployment.record
-    options = {
-        "--host": record.listen,
-        "--wss-port": record.ports.wss,
-        "--oauth-port": record.ports.oauth,
-        "--ca-file": deployment.layout.ca_file,
-        "--issuer": record.issuer,
-    }
-    return [str(word) for option in options.items() for word in option]
+    endpoint = Endpoint(str(record.listen), str(record.ports.wss), str(record.ports.oauth), record.issuer)
+    return endpoint.client_options(bridge=deployment.bridge, ca_file=deployment.layout.ca_file)
 
 
 def machine_health(deployment: Deployment, machine: Machine) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from local.deployment import PROXY, Deployment
 from tests.components.mock_servers.conftest import node, servers
 from tests.proxy.auth import tokens
 from tests.proxy.auth.authorizer import reference_authorizer
 from tests.proxy.auth.issuer import Issuer
 from tests.proxy.auth.proxy import AuthProxy, Situation, running
+from tests.proxy.conftest import copy_of_jail
 
 __all__ = ["node", "servers"]
 
@@ -49,14 +48,7 @@ def source_root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     given = os.environ.get("NGINX_SOURCE_ROOT")
     if given:
         return Path(given)
-    deployment: Deployment = request.getfixturevalue("source_deployment")
-    image = deployment.images.find(PROXY)
-    assert image is not None, "the deployment has no proxy image"
-    jail = Path(image.description.parameters["JailBaseDir"])
-    copy = tmp_path_factory.mktemp("source-jail") / "root"
-    # Not copytree(): the jail has devices, and reading /dev/random ends when the disk is full.
-    subprocess.run(["cp", "--archive", str(image.root / jail.relative_to("/")), str(copy)], check=True)
-    return copy
+    return copy_of_jail(request.getfixturevalue("source_deployment"), tmp_path_factory.mktemp("source-jail"))
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ def parameters(*values: str) -> Call:
 
 def test_the_client_is_told_host_ports_and_issuer() -> None:
     aws = StubbedAws([parameters("proxy.example", "10000", "11080", "https://login.example")])
-    assert find_endpoint(aws, NAMES, HINTS).client_options == [
+    assert find_endpoint(aws, NAMES, HINTS).client_options(bridge="lua", ca_file=None) == [
         "--host", "proxy.example", "--wss-port", "10000", "--oauth-port", "11080", "--issuer", "https://login.example",
     ]  # fmt: skip
 

@@ -161,3 +161,11 @@ def test_the_clients_options_verify_certificate_and_issuer(deployment: Deploymen
     assert words[words.index("--issuer") + 1] == RECORD.issuer
     assert words[words.index("--ca-file") + 1] == str(deployment.layout.ca_file)
     assert "--insecure" not in words
+
+
+def test_the_client_is_told_what_the_websockify_bridge_cannot_do(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "--allow-missing-close" not in client_options(deployment)
+    monkeypatch.setattr(Deployment, "bridge", "websockify")
+    assert "--allow-missing-close" in client_options(deployment)
