@@ -219,9 +219,10 @@ class AuthProxy:
         return (self.configuration / "logs" / name).read_text(errors="replace")
 
     def audit(self) -> list[dict[str, Any]]:
-        """All audit records so far."""
+        """All audit records so far. One that is being written is not there yet: it may be seen in part."""
         path = self.configuration / "logs/audit.log"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        text = path.read_text() if path.is_file() else ""
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     def audited(self, event: str, within: float = 5.0, after: int = 0) -> dict[str, Any]:
         """The first record of that event behind the first `after` records; waits for it."""
