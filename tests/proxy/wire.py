@@ -127,7 +127,10 @@ class TlsStream:
             self._flush()
 
     def recv(self, size: int) -> bytes:
-        """The next bytes; none if the peer has ended the TLS session in order. Raises ssl.SSLError if it has not."""
+        """The next bytes; none if the peer has ended the TLS session in order. Raises ssl.SSLError if it has not.
+
+        It never sends: what waits to be sent is the other thread's, and a reader that helps with it stops reading.
+        """
         while True:
             try:
                 with self._lock:
@@ -135,7 +138,6 @@ class TlsStream:
             except ssl.SSLZeroReturnError:
                 return b""
             except ssl.SSLWantReadError:
-                self._flush()
                 self._fill()
 
     def pending(self) -> int:
