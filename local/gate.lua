@@ -6,18 +6,17 @@
 local INTERVAL = 100 -- milliseconds
 local SOCKET = os.getenv("GATE_SOCKET")
 
--- True if HAProxy did as told: it answers a success with nothing.
+-- Whether it worked shows in the frontend's status, at the next look.
 local function command(words)
   local connection = core.tcp()
   connection:settimeout(2)
   if not connection:connect("unix@" .. SOCKET) then
     core.Alert("gate: cannot reach " .. SOCKET)
-    return false
+    return
   end
   connection:send(words .. "\n")
-  local answer = connection:receive("*a")
+  connection:receive("*a")
   connection:close()
-  return answer ~= nil and not answer:match("%S")
 end
 
 local function accepts(backend)
@@ -30,15 +29,14 @@ local function accepts(backend)
 end
 
 core.register_task(function()
-  local open = {}
   while true do
     core.msleep(INTERVAL)
-    for name in pairs(core.frontends) do
+    for name, frontend in pairs(core.frontends) do
       local port = name:match("^listener_(%d+)$")
       if port then
-        local wanted = accepts(core.backends["any_" .. port])
-        if wanted ~= (open[name] ~= false) and command((wanted and "enable" or "disable") .. " frontend " .. name) then
-          open[name] = wanted
+        local wanted, open = accepts(core.backends["any_" .. port]), frontend:get_stats().status == "OPEN"
+        if wanted ~= open then
+          command((wanted and "enable" or "disable") .. " frontend " .. name)
         end
       end
     end
