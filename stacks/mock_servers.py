@@ -18,7 +18,8 @@ from stacks.settings import ProjectSettings
 
 CAPACITY = 1
 _MAX_CAPACITY = 2
-_DRAIN = cdk.Duration.seconds(10)
+# As long as an NLB may still send new connections to a target that was deregistered.
+_DRAIN = cdk.Duration.seconds(90)
 # What each server answers when it can do its work; the echo server speaks no HTTP, so connecting is the question.
 _HEALTH_PATHS = {"OAuth": "/awsexample/.well-known/openid-configuration", "Authorizer": "/healthz"}
 

@@ -12,7 +12,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
-from constructs import Construct
+from constructs import Construct, IDependable
 
 from stacks.log_groups import log_group
 from stacks.names import STACK
@@ -49,6 +49,14 @@ class Network(Construct):
     def private_subnets(self) -> ec2.SubnetSelection:
         """Where everything else is: no address of its own on the internet, ways out through NAT."""
         return ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS)
+
+    @property
+    def ways_out(self) -> list[IDependable]:
+        """What must exist for the private subnets to reach AWS: the routes of all of them, and the endpoint of S3."""
+        return [
+            self.vpc.select_subnets(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS).internet_connectivity_established,
+            self.vpc.node.find_child("S3"),
+        ]
 
     def _vpc(self, settings: ProjectSettings) -> ec2.Vpc:
         return ec2.Vpc(

@@ -112,7 +112,8 @@ class Observability(Construct):
             "WorkflowFailed",
             "A deployment failed, timed out or was stopped; see its last notification",
             cloudwatch.MathExpression(
-                expression="failed + timed_out + aborted",
+                # A sum is nothing where one of its terms has no data.
+                expression="FILL(failed, 0) + FILL(timed_out, 0) + FILL(aborted, 0)",
                 using_metrics={
                     "failed": machine.metric_failed(statistic="Sum", period=_FIVE_MINUTES),
                     "timed_out": machine.metric_timed_out(statistic="Sum", period=_FIVE_MINUTES),

@@ -17,9 +17,9 @@ from stacks.network import Network
 from stacks.notifications import Notifications
 from stacks.settings import HEALTH_PORT, ProjectSettings
 
-# A proxy that is to go gets no new sessions for this long before it is told to stop; what it does with those it has is
-# `proxySettings.limits.drainTimeout`.
-_DRAIN = cdk.Duration.seconds(30)
+# A proxy that is to go is told to stop only after this long: an NLB may send new connections to a target for more than
+# a minute after it was deregistered. What the proxy then does with its sessions is `proxySettings.limits.drainTimeout`.
+_DRAIN = cdk.Duration.seconds(120)
 
 
 class ProxyFleet(Construct):

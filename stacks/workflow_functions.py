@@ -90,7 +90,11 @@ class WorkflowFunctions(Construct):
             "StartImageBuilds",
             handler="start_image_builds",
             description="Runs both Image Builder pipelines",
-            statements=[_allow(["imagebuilder:StartImagePipelineExecution"], self._pipeline_arns)],
+            statements=[
+                _allow(
+                    ["imagebuilder:GetImagePipeline", "imagebuilder:StartImagePipelineExecution"], self._pipeline_arns
+                )
+            ],
         )
 
     def _check_image_builds(self) -> lambda_.Function:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.components.component_support import INSTALL, NUMBERED, PARAMETERS, SCRIPTS, install_rendered, run_script
+from tests.components.component_support import (
+    COMPONENT,
+    INSTALL,
+    NUMBERED,
+    PARAMETERS,
+    SCRIPTS,
+    install_rendered,
+    run_script,
+)
 
 PARAMETER_SCRIPT = INSTALL / "00-parameters.sh"
 LIBRARIES = {"lib.sh", "packages.sh"}
@@ -149,6 +158,48 @@ def test_distribution_build_on_dnf_is_refused_with_the_remedy() -> None:
     )
     assert result.returncode == 1
     assert "needs apt" in result.stderr
+
+
+# A system in which an update of its own ends at the third look.
+BUSY_SYSTEM = """
+system_runs() { true; }
+cloud-init() { echo "cloud-init $*"; }
+systemctl() {
+  if [[ $1 == is-active ]]; then
+    looks=$(($(cat "$STATE") - 1)) && echo "$looks" >"$STATE"
+    if ((looks > 0)); then echo activating; else echo inactive; return 3; fi
+  else
+    echo "systemctl $*"
+  fi
+}
+sleep() { echo "sleep $*"; }
+apt-get() { echo "apt-get $*"; }
+refresh_package_lists apt
+"""
+
+
+@pytest.mark.parametrize("libraries", [
+    [INSTALL / "lib.sh", INSTALL / "packages.sh"], [COMPONENT.parent / "mock_servers/install/lib.sh"],
+], ids=["proxy", "mock servers"])  # fmt: skip
+def test_packages_are_installed_after_the_system_s_own_updates(tmp_path: Path, libraries: list[Path]) -> None:
+    state = tmp_path / "looks"
+    state.write_text("3")
+    sourced = "".join(f'source "{library}"\n' for library in libraries)
+    result = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", sourced + BUSY_SYSTEM],
+        env={**os.environ, "STATE": str(state)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    lines = [line for line in result.stdout.splitlines() if "waiting" not in line]
+    assert lines == [
+        "systemctl stop apt-daily.timer apt-daily-upgrade.timer",
+        "sleep 5",
+        "sleep 5",
+        "apt-get update",
+    ]
 
 
 def test_system_without_a_known_package_manager_is_refused(tmp_path: Path) -> None:

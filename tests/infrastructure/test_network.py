@@ -211,6 +211,34 @@ class TestLoadBalancers:
         assert {"Ref": group_id} in machines["TargetGroupARNs"]
 
 
+class TestTargetGroups:
+    """What the balancers do with targets that change."""
+
+    @pytest.fixture(params=[("ProxyFleet", "true"), ("MockServers", "false")], ids=["public", "internal"])
+    def groups(self, request: pytest.FixtureRequest, template: Template) -> tuple[list[dict[str, str]], str]:
+        path, preserved = request.param
+        found = [
+            {attribute["Key"]: attribute["Value"] for attribute in entry["Properties"]["TargetGroupAttributes"]}
+            for name, entry in template.of_type("AWS::ElasticLoadBalancingV2::TargetGroup").items()
+            if path in template.path(name)
+        ]
+        assert len(found) == 2
+        return found, preserved
+
+    def test_the_address_of_a_client_is_kept_for_proxies_alone(self, groups: tuple[list[dict[str, str]], str]) -> None:
+        found, preserved = groups
+        assert [attributes["preserve_client_ip.enabled"] for attributes in found] == [preserved] * 2
+
+    def test_sessions_of_a_target_that_is_not_ready_go_on(self, groups: tuple[list[dict[str, str]], str]) -> None:
+        for attributes in groups[0]:
+            assert attributes["target_health_state.unhealthy.connection_termination.enabled"] == "false"
+
+    def test_a_target_that_goes_stays_for_as_long_as_it_is_sent_connections(
+        self, groups: tuple[list[dict[str, str]], str]
+    ) -> None:
+        assert all(int(attributes["deregistration_delay.timeout_seconds"]) >= 90 for attributes in groups[0])
+
+
 class TestAccessLogBucket:
     """Where the balancers' logs go."""
 

@@ -26,6 +26,8 @@ IMPLIED = {
     "ssm:PutParameter": {"ec2:DescribeImages"},
     # https://docs.aws.amazon.com/autoscaling/ec2/userguide/using-systems-manager-parameters.html
     "autoscaling:StartInstanceRefresh": {"ssm:GetParameters"},
+    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2imagebuilder.html
+    "imagebuilder:StartImagePipelineExecution": {"imagebuilder:GetImagePipeline"},
 }
 # boto3's name of a service to IAM's, where they differ.
 PREFIXES = {"stepfunctions": "states", "elbv2": "elasticloadbalancing"}

@@ -40,10 +40,28 @@ package_manager() {
   fi
 }
 
+system_runs() {
+  [[ -d /run/systemd/system ]]
+}
+
+# An Ubuntu that has just booted updates itself. That would hold apt's locks. The
+# timers start again with the next boot; an update that is running is let finish.
+pause_automatic_updates() {
+  system_runs || return 0
+  ! command -v cloud-init >/dev/null || cloud-init status --wait >/dev/null || true
+  systemctl stop apt-daily.timer apt-daily-upgrade.timer 2>/dev/null || true
+  while systemctl is-active apt-daily.service apt-daily-upgrade.service | grep -qx 'active\|activating\|deactivating'; do
+    log "waiting for the system's own updates"
+    sleep 5
+  done
+}
+
 refresh_package_lists() {
   case $1 in
-    # A freshly booted Ubuntu may still hold the locks for its own updates.
-    apt) apt-get update --option DPkg::Lock::Timeout=300 ;;
+    apt)
+      pause_automatic_updates
+      apt-get update
+      ;;
     dnf) dnf --assumeyes makecache ;;
   esac
 }

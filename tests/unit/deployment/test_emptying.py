@@ -111,6 +111,7 @@ def test_instances_that_never_end_are_named() -> None:
 
 
 LIST = {"Bucket": "logs-bucket"}
+UNLOGGED = Call("s3", "put_bucket_logging", {**LIST, "BucketLoggingStatus": {}})
 
 
 def versions(*keys: str) -> Call:
@@ -125,26 +126,27 @@ def deleted(*keys: str, **answer: Any) -> Call:
 
 
 def test_a_bucket_loses_versions_and_delete_markers() -> None:
-    aws = StubbedAws([versions("a", "b"), deleted("a", "b")])
+    aws = StubbedAws([UNLOGGED, versions("a", "b"), deleted("a", "b")])
     assert empty_bucket(aws, "logs-bucket") == 2
     aws.stubs.assert_all_made()
 
 
 def test_a_bucket_that_is_gone_already_is_empty() -> None:
-    assert (
-        empty_bucket(StubbedAws([Call("s3", "list_object_versions", LIST, error="NoSuchBucket")]), "logs-bucket") == 0
-    )
+    gone = Call("s3", "put_bucket_logging", UNLOGGED.parameters, error="NoSuchBucket")
+    assert empty_bucket(StubbedAws([gone]), "logs-bucket") == 0
 
 
 def test_an_object_that_cannot_be_deleted_is_named() -> None:
     problem = {"Key": "a", "Code": "AccessDenied", "Message": "Access Denied"}
     with pytest.raises(DeploymentError, match="logs-bucket/a cannot be deleted: Access Denied"):
-        empty_bucket(StubbedAws([versions("a"), deleted("a", Errors=[problem])]), "logs-bucket")
+        empty_bucket(StubbedAws([UNLOGGED, versions("a"), deleted("a", Errors=[problem])]), "logs-bucket")
 
 
 def test_other_errors_of_a_bucket_pass() -> None:
     with pytest.raises(ClientError, match="AccessDenied"):
-        empty_bucket(StubbedAws([Call("s3", "list_object_versions", LIST, error="AccessDenied")]), "logs-bucket")
+        empty_bucket(
+            StubbedAws([UNLOGGED, Call("s3", "list_object_versions", LIST, error="AccessDenied")]), "logs-bucket"
+        )
 
 
 def resources(status: str = "CREATE_COMPLETE", reason: str = "") -> Call:
@@ -174,7 +176,7 @@ def test_a_bucket_that_was_written_to_meanwhile_is_emptied_again() -> None:
         state("DELETE_FAILED"),
     ]
     second = [resources("DELETE_FAILED"), DELETE, state("DELETE_COMPLETE"), state("DELETE_COMPLETE")]
-    buckets = [versions("a"), deleted("a"), versions("late"), deleted("late")]
+    buckets = [UNLOGGED, versions("a"), deleted("a"), UNLOGGED, versions("late"), deleted("late")]
     aws, screen = StubbedAws([*first, NO_BUILDS, *second, *buckets]), Screen()
     module._delete_stack(STACK, aws, waiter(screen))
     aws.stubs.assert_all_made()
@@ -185,7 +187,7 @@ def test_a_stack_that_cannot_be_deleted_says_what_holds_it() -> None:
     attempt = [DELETE, state("DELETE_FAILED"), state("DELETE_FAILED")]
     held = resources("DELETE_FAILED", "The bucket you tried to delete is not empty")
     calls = [resources(), *attempt, NO_BUILDS, held, *attempt, NO_BUILDS, held, *attempt, held]
-    empty = [Call("s3", "list_object_versions", LIST, {}) for _ in range(3)]
+    empty = [UNLOGGED, Call("s3", "list_object_versions", LIST, {})] * 3
     aws = StubbedAws([*calls, *empty])
     with pytest.raises(DeploymentError, match=r"AccessLogs \(AWS::S3::Bucket\): The bucket you tried to delete is not"):
         module._delete_stack(STACK, aws, waiter(Screen()))
