@@ -2,7 +2,7 @@
 # Provision Secure Proxy: in an AWS account, or with --local on this machine.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
-source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/scripts/common.sh"
 
 usage() {
   cat <<'TEXT'
@@ -35,6 +35,7 @@ documents, machines boot behind load balancers. Needs Linux (Debian or Ubuntu) a
   --bridge BRIDGE               lua or websockify (default: what cdk.json says; websockify needs the source build)
   --authentication PROVIDER     external or openidc (default: external with distribution, else what cdk.json says)
   --proxies N                   how many proxies, 1 to 4 (default: 1)
+  --debian-mirror URL           where Debian's packages come from (default: http://deb.debian.org)
   --name NAME --listen ADDRESS  a second deployment beside the default one
   -h, --help                    this text
 
@@ -44,24 +45,15 @@ TEXT
 }
 
 main() {
-  local target="" arguments=()
-  while [[ $# -gt 0 ]]; do
-    case "$1" in
-      -h | --help)
-        usage
-        exit 0
-        ;;
-      --local) target=local ;;
-      *) arguments+=("$1") ;;
-    esac
-    shift
-  done
-  if [[ ${target} != local ]]; then
+  local target arguments
+  parse_target "$@"
+  if [[ ${target} == local ]]; then
+    ensure_local_target
+    local_target up "${arguments[@]}"
+  else
     ensure_aws_target
     aws_target deploy "${arguments[@]}"
   fi
-  ensure_local_target
-  local_target up "${arguments[@]}"
 }
 
 main "$@"

@@ -2,7 +2,7 @@
 # Remove everything that deploy.sh made.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
-source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/scripts/common.sh"
 
 usage() {
   cat <<'TEXT'
@@ -30,24 +30,15 @@ TEXT
 }
 
 main() {
-  local target="" arguments=()
-  while [[ $# -gt 0 ]]; do
-    case "$1" in
-      -h | --help)
-        usage
-        exit 0
-        ;;
-      --local) target=local ;;
-      *) arguments+=("$1") ;;
-    esac
-    shift
-  done
-  if [[ ${target} != local ]]; then
+  local target arguments
+  parse_target "$@"
+  if [[ ${target} == local ]]; then
+    ensure_local_target
+    local_target down "${arguments[@]}"
+  else
     ensure_virtualenv
     aws_target destroy "${arguments[@]}"
   fi
-  ensure_local_target
-  local_target down "${arguments[@]}"
 }
 
 main "$@"

@@ -2,7 +2,7 @@
 # Verify a deployment end to end with the client, as an outside user would meet it.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
-source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/scripts/common.sh"
 
 usage() {
   cat <<'TEXT'
@@ -19,60 +19,57 @@ refusal (403) of invalid ones. TLS is verified against the certificates that the
   --ca-file PEM    trust these certificates instead
   --insecure       verify nothing; for throw-away tests only
   --json           the results as JSON
-  -h, --help     this text; `.venv/bin/python -m client e2e --help` lists the other client options
+  -h, --help       this text; `.venv/bin/python -m client e2e --help` lists the other client options
 
 Exit codes: 0 every expectation holds, 1 one does not, 2 could not start.
 TEXT
 }
 
-# Uses `context` and `arguments` of main.
-verify_on_aws() {
-  ensure_virtualenv
-  cd "${PROJECT_DIR}"
-  local words endpoint=() trust=()
-  if [[ " ${arguments[*]} " != *" --insecure "* && " ${arguments[*]} " != *" --ca-file"* ]]; then
-    scratch="$(mktemp -d)"
-    trap 'rm -rf "${scratch}"' EXIT
-    trust=(--ca-file "${scratch}/proxies.pem")
-  fi
-  words="$("${PYTHON}" -m deployment endpoint "${context[@]}" "${trust[@]}")" || exit
-  mapfile -t endpoint <<<"${words}"
-  "${PYTHON}" -m client e2e "${endpoint[@]}" "${arguments[@]}"
-}
-
 main() {
-  local target="" name=default context=() arguments=()
+  local target arguments place=() client=() trust=() own_trust=false
+  parse_target "$@"
+  set -- "${arguments[@]}"
   while [[ $# -gt 0 ]]; do
-    case "$1" in
-      -h | --help)
-        usage
-        exit 0
-        ;;
-      --local) target=local ;;
-      --name)
-        [[ $# -ge 2 ]] || die "--name needs a value" "${EXIT_NOT_STARTED}"
-        name="$2"
-        shift
-        ;;
-      -c | --context)
+    case "${target} $1" in
+      "local --name" | "aws -c" | "aws --context")
         [[ $# -ge 2 ]] || die "$1 needs a value" "${EXIT_NOT_STARTED}"
-        context+=(--context "$2")
+        place+=("$1" "$2")
         shift
         ;;
-      *) arguments+=("$1") ;;
+      "local --name="* | "aws -c"* | "aws --context="*) place+=("$1") ;;
+      "aws --name" | "aws --name="*)
+        die "--name goes with --local; in AWS there is one deployment a region" "${EXIT_NOT_STARTED}"
+        ;;
+      "local -c"* | "local --context" | "local --context="*)
+        die "${1%%=*} does not go with --local, which deploys what cdk.json says" "${EXIT_NOT_STARTED}"
+        ;;
+      *)
+        [[ $1 == --insecure || $1 == --ca-file || $1 == --ca-file=* ]] && own_trust=true
+        client+=("$1")
+        ;;
     esac
     shift
   done
-  if [[ ${target} != local ]]; then
-    verify_on_aws
-    return
-  fi
-  ensure_local_target
-  cd "${PROJECT_DIR}"
+  verify
+}
+
+# Uses `target`, `place`, `client`, `trust` and `own_trust` of main.
+verify() {
   local words endpoint=()
-  words="$("${PYTHON}" -m local endpoint --name "${name}")" || exit "${EXIT_NOT_STARTED}"
+  cd "${PROJECT_DIR}"
+  if [[ ${target} == local ]]; then
+    ensure_local_target
+    [[ ${own_trust} == false ]] || trust=(--no-ca-file)
+    words="$("${PYTHON}" -m local endpoint "${place[@]}" "${trust[@]}")" || exit "${EXIT_NOT_STARTED}"
+  else
+    ensure_virtualenv
+    scratch="$(mktemp -d)"
+    trap 'rm -rf "${scratch}"' EXIT
+    [[ ${own_trust} == true ]] || trust=(--ca-file "${scratch}/proxies.pem")
+    words="$("${PYTHON}" -m deployment endpoint "${place[@]}" "${trust[@]}")" || exit
+  fi
   mapfile -t endpoint <<<"${words}"
-  exec "${PYTHON}" -m client e2e "${endpoint[@]}" "${arguments[@]}"
+  "${PYTHON}" -m client e2e "${endpoint[@]}" "${client[@]}"
 }
 
 main "$@"

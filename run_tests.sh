@@ -2,20 +2,21 @@
 # Run every check and test of the project; what CI runs.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
-source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/scripts/common.sh"
 
 readonly LINT_PACKAGES=(shellcheck shfmt lua-check)
 readonly FUZZ_PACKAGES=(luajit)
 
 usage() {
   cat <<'TEXT'
-Usage: bash run_tests.sh [--lint-only] [PYTEST ARGUMENT...]
+Usage: bash run_tests.sh [--setup-only | --lint-only] [PYTEST ARGUMENT...]
 
 Installs what it needs, runs the linters and type checks, then pytest with a local deployment of its own.
 Tests of the `source` build are left out unless SOURCE_BASE_URL names a place to clone the pinned repositories from.
 
-  --lint-only  the linters and type checks alone
-  -h, --help   this text
+  --setup-only  install the Python packages and the CDK CLI into the project's directory, and nothing else
+  --lint-only   the linters and type checks alone
+  -h, --help    this text
 
 Examples:
   bash run_tests.sh                                       all that needs no source repositories
@@ -26,6 +27,10 @@ TEXT
 
 lint() {
   local scripts
+  need_tool git git
+  need_tool shellcheck shellcheck
+  need_tool shfmt shfmt
+  need_tool luacheck luacheck
   step "Linting"
   mapfile -t scripts < <(git ls-files '*.sh')
   "${PYTHON}" -m ruff check .
@@ -47,13 +52,14 @@ check_shipped_programs() {
 }
 
 main() {
-  local lint_only=false arguments=()
+  local setup_only=false lint_only=false arguments=()
   while [[ $# -gt 0 ]]; do
     case "$1" in
       -h | --help)
         usage
         exit 0
         ;;
+      --setup-only) setup_only=true ;;
       --lint-only) lint_only=true ;;
       *) arguments+=("$1") ;;
     esac
@@ -61,9 +67,10 @@ main() {
   done
   cd "${PROJECT_DIR}"
   ensure_virtualenv
+  ensure_cdk_cli
+  [[ ${setup_only} == true ]] && exit 0
   has_apt && ensure_debian_packages "${LINT_PACKAGES[@]}"
   lint
-  ensure_cdk_cli
   [[ ${lint_only} == true ]] && exit 0
   if [[ ${EUID} -eq 0 ]]; then
     has_apt && ensure_debian_packages "${FUZZ_PACKAGES[@]}"

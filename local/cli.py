@@ -104,7 +104,10 @@ def _parser() -> argparse.ArgumentParser:
     show = add("status", "show machines, addresses, ports, health and logs", _status)
     show.add_argument("--json", action="store_true")
 
-    add("endpoint", "print the options by which `python -m client` finds the deployment, a word a line", _endpoint)
+    where = add(
+        "endpoint", "print the options by which `python -m client` finds the deployment, a word a line", _endpoint
+    )
+    where.add_argument("--no-ca-file", action="store_true", help="leave out the certificate authority to trust")
 
     logs = add("logs", "show the journal of a machine, or a log by its name", _logs)
     logs.add_argument("log", metavar="NAME")
@@ -162,7 +165,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _endpoint(arguments: argparse.Namespace) -> int:
-    print("\n".join(client_options(Deployment.load(arguments.name))))
+    print("\n".join(client_options(Deployment.load(arguments.name), trust=not arguments.no_ca_file)))
     return 0
 
 

@@ -82,11 +82,11 @@ def text(state: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def client_options(deployment: Deployment) -> list[str]:
-    """The words that make `python -m client` talk to the deployment, verifying its certificate and its issuer."""
+def client_options(deployment: Deployment, *, trust: bool) -> list[str]:
+    """The words by which `python -m client` finds the deployment and, with `trust`, verifies its certificate."""
     record = deployment.record
     endpoint = Endpoint(str(record.listen), str(record.ports.wss), str(record.ports.oauth), record.issuer)
-    return endpoint.client_options(bridge=deployment.bridge, ca_file=deployment.layout.ca_file)
+    return endpoint.client_options(bridge=deployment.bridge, ca_file=deployment.layout.ca_file if trust else None)
 
 
 def machine_health(deployment: Deployment, machine: Machine) -> str:

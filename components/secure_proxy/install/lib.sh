@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Shared by the install scripts: logging, checked variables, rendered files. Sourced, never run.
 
-COMPONENT_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+COMPONENT_DIR=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 # Build-time state; removed by the cleanup step.
 WORK_DIR=${WORK_DIR:-/var/tmp/secure-proxy-work}
 # What goes into the jail, laid out as inside it, whichever way NGINX came.

@@ -156,16 +156,20 @@ def test_the_status_for_people_names_every_machine_and_endpoint(deployment: Depl
 
 
 def test_the_clients_options_verify_certificate_and_issuer(deployment: Deployment) -> None:
-    words = client_options(deployment)
+    words = client_options(deployment, trust=True)
     assert words[words.index("--host") + 1] == "127.0.0.2"
     assert words[words.index("--issuer") + 1] == RECORD.issuer
     assert words[words.index("--ca-file") + 1] == str(deployment.layout.ca_file)
     assert "--insecure" not in words
 
 
+def test_the_clients_options_name_no_authority_where_the_user_has_one(deployment: Deployment) -> None:
+    assert "--ca-file" not in client_options(deployment, trust=False)
+
+
 def test_the_client_is_told_what_the_websockify_bridge_cannot_do(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "--allow-missing-close" not in client_options(deployment)
+    assert "--allow-missing-close" not in client_options(deployment, trust=True)
     monkeypatch.setattr(Deployment, "bridge", "websockify")
-    assert "--allow-missing-close" in client_options(deployment)
+    assert "--allow-missing-close" in client_options(deployment, trust=True)
