@@ -1,1 +1,1 @@
-"""What the README's figures come from. `python -m benchmarks.bridge --help` tells more."""
+"""What the README's figures come from. `.venv/bin/python -m benchmarks.bridge --help` tells more."""

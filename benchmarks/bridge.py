@@ -4,7 +4,7 @@ Each round puts every load on every system in turn, so that what else the machin
 within a round, and their median and spread over the rounds are what counts. CPU time is that of the system's processes
 alone. The terminator is NGINX's own stream module, in the same worker of the same NGINX as the bridge.
 
-Run it as root on Debian or Ubuntu:  python -m benchmarks.bridge
+Run it as root on Debian or Ubuntu:  .venv/bin/python -m benchmarks.bridge
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What takes too long for every run of the tests: much data, a huge frame, many sessions for a long time.
 
-    python -m benchmarks.endurance stream --gigabytes 10
-    python -m benchmarks.endurance frame --gibibytes 4
-    python -m benchmarks.endurance idle --sessions 10000 --minutes 10
+    .venv/bin/python -m benchmarks.endurance stream --gigabytes 10
+    .venv/bin/python -m benchmarks.endurance frame --gibibytes 4
+    .venv/bin/python -m benchmarks.endurance idle --sessions 10000 --minutes 10
 
 Each exits with 1 if it does not hold. The tests run the same functions with smaller numbers.
 """

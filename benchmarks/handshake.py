@@ -1,6 +1,6 @@
 """What the token check costs: requests that one NGINX worker can answer with it, relative to the same location without.
 
-    python -m benchmarks.handshake --root /path/to/jail [--build source] [--requests 20000] [--rounds 5] [--json FILE]
+    .venv/bin/python -m benchmarks.handshake --root /path/to/jail [--requests 20000] [--rounds 5] [--json FILE]
 
 The proxy is the product's own, configured as at boot, with one worker and three more locations on its WSS listener that
 answer two bytes: one as it is, one behind the token check, one behind the whole admission (limits, audit, token). The

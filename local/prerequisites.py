@@ -90,7 +90,7 @@ def check_space(places: Iterable[Path], needed: int = NEEDED_SPACE) -> None:
         if free < needed:
             raise UsageError(
                 f"{place}: {free / _GIB:.1f} GiB free, {needed / _GIB:.0f} GiB needed; free space there, "
-                "or python -m local down --purge-cache"
+                "or .venv/bin/python -m local down --purge-cache"
             )
 
 

@@ -176,7 +176,7 @@ def run_tool(argv: Sequence[str], *, what: str, input_text: str | None = None) -
         done = subprocess.run(argv, input=input_text, capture_output=True, text=True, errors="replace", check=False)
     except FileNotFoundError:
         raise LocalError(
-            f"{what}: {argv[0]} is not installed; python -m local prerequisites names its package"
+            f"{what}: {argv[0]} is not installed; .venv/bin/python -m local prerequisites names its package"
         ) from None
     if done.returncode != 0:
         words = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"

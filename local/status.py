@@ -78,7 +78,7 @@ def text(state: dict[str, Any]) -> str:
                 for target in listener["targets"]
                 if target["reason"]
             ]
-    lines += ["", "  logs: python -m local logs NAME [-f]     shell: python -m local shell NAME"]
+    lines += ["", "  logs: .venv/bin/python -m local logs NAME [-f]     shell: .venv/bin/python -m local shell NAME"]
     return "\n".join(lines)
 
 

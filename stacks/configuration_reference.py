@@ -1,6 +1,6 @@
 """The reference of all settings, made from their models.
 
-`python -m stacks.configuration_reference > docs/configuration.md`
+`.venv/bin/python -m stacks.configuration_reference > docs/configuration.md`
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from stacks.settings_types import Kind, ListKind, ObjectListKind, Optional
 _INTRODUCTION = f"""\
 # Configuration
 
-<!-- Made by `python -m stacks.configuration_reference > docs/configuration.md`. A test compares; edit the models. -->
+<!-- Made by `.venv/bin/python -m stacks.configuration_reference > docs/configuration.md`: edit the models. -->
 
 Settings stand in `cdk.json` under the top-level key `projectSettings`. Every key is optional and has the default shown
 here. Numbers may be written as JSON numbers or as strings of digits, as older files do.

@@ -17,7 +17,7 @@ ROWS = {line.split("`")[1]: line for line in DOCUMENT.read_text().splitlines() i
 
 
 def test_the_document_has_not_drifted_from_the_models() -> None:
-    command = "python -m stacks.configuration_reference > docs/configuration.md"
+    command = ".venv/bin/python -m stacks.configuration_reference > docs/configuration.md"
     assert DOCUMENT.read_text() == reference(), f"make it again: {command}"
 
 
