@@ -113,7 +113,7 @@ class ProxySettings(Group):
     )
     wss_proxy_bind_port: Annotated[int, PORT] = setting(10000, Effect.IMAGE, "Public port for `wss://`.")
     o_auth_proxy_bind_port: Annotated[int, PORT] = setting(
-        11080, Effect.IMAGE, "Public port for the OpenID Connect endpoints."
+        11080, Effect.IMAGE, "Public port of the demo's OAuth server: `/token`, `/authorize`, `/configuration`."
     )
     kernel_ports_range_start: Annotated[int, integer(1024, 65535, name="port")] = setting(
         32768,
