@@ -15,7 +15,7 @@ from stacks.names import SECURE_PROXY_IMAGE
 class Attention(Construct):
     """An encrypted queue that an alarm watches. It is the functions' dead-letter queue, too.
 
-    Image builds outside a deployment, which are the scheduled ones, report their failures here.
+    Image builds report their failures here: the scheduled ones, of which nobody else tells, and a deployment's.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, encryption: Encryption) -> None:

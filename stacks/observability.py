@@ -129,7 +129,7 @@ class Observability(Construct):
     def _attention_alarm(self, attention: sqs.Queue) -> cloudwatch.Alarm:
         return self._alarm(
             "NeedsAttention",
-            "A scheduled image build failed, or a function could not do its work: read the messages in the queue",
+            "An image build failed, or a function could not do its work: read the messages in the queue",
             attention.metric_approximate_number_of_messages_visible(statistic="Maximum", period=_FIVE_MINUTES),
             threshold=1,
             periods=1,
@@ -138,7 +138,7 @@ class Observability(Construct):
     def _rejection_alarm(self) -> cloudwatch.Alarm:
         return self._alarm(
             "RejectionRate",
-            f"More than {_REJECTED_PERCENT} % of requests are refused with 403: an attack, or an issuer that changed",
+            f"At least {_REJECTED_PERCENT} % of requests are refused with 403: an attack, or an issuer that changed",
             self._rejection_rate(),
             threshold=_REJECTED_PERCENT,
             periods=3,
