@@ -222,5 +222,5 @@ class Application(Server):
         False,
         Effect.BOOT,
         "Begin each connection with a PROXY protocol version 2 header: the client's address, and the token's subject "
-        "as the field 0xE0.",
+        "and more as fields: see `docs/security.md`.",
     )
