@@ -23,7 +23,7 @@ DEMO_ISSUER_SEGMENT = "awsexample"
 _MAX_ANSWER = 1024 * 1024
 _REQUIRED_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_ISSUER_REMEDY = "is this the proxy you meant, and does it forward to the OpenID Connect server you meant? (--issuer)"
+_ISSUER_REMEDY = "is this the proxy you meant, and does it forward to the OAuth server you meant? (--issuer)"
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class OAuthListener:
             raise ExpectationError(
                 f"HTTP 200 to {method} {where}",
                 f"HTTP {response.status_code} {response.reason_phrase}: {excerpt(body)}",
-                "check --oauth-port, and that the proxy reaches the OpenID Connect server",
+                "check --oauth-port, and that the proxy reaches the OAuth server",
             )
         try:
             document = json.loads(body)

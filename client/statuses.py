@@ -13,7 +13,7 @@ HANDSHAKE_REMEDIES: Mapping[int, str] = {
     429: "too many connections or handshakes from this address or subject: wait, then try again",
     431: "the request's headers are too large: the token has more than 16 KiB, or something on the path adds headers",
     502: "the proxy cannot reach the TCP application: check the application and its load balancer",
-    503: "the proxy cannot verify tokens now (check that it reaches the OpenID Connect server) or is full: try later",
+    503: "the proxy cannot verify tokens now (check that it reaches the issuer) or is full: try later",
     504: "the TCP application did not accept the connection in time: check the application and its load balancer",
 }
 """By HTTP status of a refused handshake."""

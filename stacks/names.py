@@ -41,7 +41,7 @@ class ParameterNames:
 
     @property
     def proxy_oauth_port(self) -> str:
-        """Public port of the OpenID Connect endpoints."""
+        """Public port of the OAuth listener."""
         return self._named("proxy/oauth-port")
 
     @property

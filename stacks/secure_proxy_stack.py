@@ -189,7 +189,7 @@ class SecureProxyStack(cdk.Stack):
             self,
             Fact("ProxyHost", "DNS name of the public load balancer", host, names.proxy_host),
             Fact("ProxyWssPort", "Port for wss://", str(wss_port), names.proxy_wss_port),
-            Fact("ProxyOAuthPort", "Port of the OpenID Connect endpoints", str(oauth_port), names.proxy_oauth_port),
+            Fact("ProxyOAuthPort", "Port of the OAuth listener", str(oauth_port), names.proxy_oauth_port),
             Fact("ProxyIssuer", "Issuer whose tokens the proxy accepts", issuer, names.proxy_issuer),
             Fact("ProxyUrl", "Where clients open sessions", f"wss://{host}:{wss_port}/"),
             Fact("BackendHost", "DNS name of the internal load balancer", backend, names.backend_host),

@@ -212,7 +212,7 @@ class Server(Group):
 
 
 class OAuthServer(Server):
-    """The OpenID Connect server behind the OAuth listener. The same authorities vouch for issuers and authorizer."""
+    """The OAuth server behind the OAuth listener. The same authorities vouch for issuers and authorizer."""
 
 
 class Application(Server):

@@ -2,7 +2,7 @@
 """Test the proxy of this machine: a WebSocket round trip with a good token, and refusals of bad ones.
 
 Runs on an instance booted from a new image, before the image is published. It needs no network: the TCP application,
-the OpenID Connect server and the authorizer are started here, on loopback, with a key made on the spot. Everything it
+the OAuth server and the authorizer are started here, on loopback, with a key made on the spot. Everything it
 writes is removed again. Exit code 0 when all holds, 1 when something does not, 2 when the machine must not be tested.
 
 Standard library and the openssl command alone, Python 3.9 or newer: it runs on machine images as they come.

@@ -1,4 +1,4 @@
-"""Stand-ins for what is behind the proxy: the TCP application, the OpenID Connect server, the HTTP authorizer."""
+"""Stand-ins for what is behind the proxy: the TCP application, the OAuth server, the HTTP authorizer."""
 
 from __future__ import annotations
 
