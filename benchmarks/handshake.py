@@ -86,16 +86,18 @@ class MeasuredProxy(AuthProxy):
         return self.worker_seconds() - before
 
 
-def measure(root: Path, build: str, requests: int, rounds: int) -> dict[str, object]:
-    """CPU microseconds a request by location, and each round's ratio to the location without a check."""
-    provider = "openidc" if build == "source" else "external"
+def measure(root: Path, requests: int, rounds: int) -> dict[str, object]:
+    """CPU microseconds a request by location, and each round's ratio to the location without a check.
+
+    `root` is the jail of a source build: only there the worker verifies tokens by itself.
+    """
     proxies.AuthProxy = MeasuredProxy  # type: ignore[misc]
     with Issuer() as issuer, tempfile.TemporaryDirectory() as directory:
         situation = Situation(
-            build=build,
+            build="source",
             root=root,
             oauth_port=issuer.port,
-            authentication={"provider": provider},
+            authentication={"provider": "openidc"},
             sections={"limits": {"handshakesPerAddress": 10_000_000}},
             image={"PROXY_WORKER_PROCESSES": "1"},
         )
@@ -116,7 +118,6 @@ def measure(root: Path, build: str, requests: int, rounds: int) -> dict[str, obj
         name: [without / cost for without, cost in zip(costs["without"], costs[name], strict=True)] for name in NAMES
     }
     return {
-        "provider": provider,
         "requests": requests,
         "cpu_microseconds": {name: statistics.median(values) for name, values in costs.items()},
         "ratio": {
@@ -128,13 +129,12 @@ def measure(root: Path, build: str, requests: int, rounds: int) -> dict[str, obj
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--root", type=Path, required=True, help="the jail of a built image")
-    parser.add_argument("--build", choices=("source",), default="source", help="only it verifies tokens in the worker")
+    parser.add_argument("--root", type=Path, required=True, help="the jail of an image of the source build")
     parser.add_argument("--requests", type=int, default=20_000, help="a round and location")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     arguments = parser.parse_args()
-    figures = measure(arguments.root, arguments.build, arguments.requests, arguments.rounds)
+    figures = measure(arguments.root, arguments.requests, arguments.rounds)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(figures, indent=2))

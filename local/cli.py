@@ -17,7 +17,7 @@ from local.commands import Commands
 from local.control_groups import ControlGroups
 from local.deployment import Deployment
 from local.endpoint.control import Endpoint
-from local.errors import LocalError, UsageError
+from local.errors import LocalError
 from local.images import remove_tree
 from local.layout import Layout
 from local.locks import LockedError, locked
@@ -243,6 +243,3 @@ def _prerequisites(arguments: argparse.Namespace) -> int:
     else:
         print("\n".join(packages), end="\n" if packages else "")
     return 0
-
-
-__all__ = ["UsageError", "main"]

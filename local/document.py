@@ -7,7 +7,6 @@ actions) is an error when the document is read, before any step runs, and so is 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -187,14 +186,6 @@ def parse_document(text: str, source: str) -> Document:
         return Document.model_validate(content)
     except ValidationError as error:
         raise DocumentError("\n".join(f"{source}: {line}" for line in _problems(error, content))) from None
-
-
-def load_document(path: Path) -> Document:
-    """The document in the file `path`. Raises `DocumentError`."""
-    try:
-        return parse_document(path.read_text(encoding="utf-8"), path.name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DocumentError(f"{path}: cannot be read: {error}") from None
 
 
 def _problems(error: ValidationError, content: dict[Any, Any]) -> list[str]:

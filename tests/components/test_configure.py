@@ -155,7 +155,6 @@ def test_runtime_document_has_the_resolved_policy(jail: FakeJail) -> None:
     assert document["backend"] == {
         "host": "backend.example.com",
         "wss_port": 9000,
-        "oauth_port": 10080,
         "proxy_protocol": False,
         "tls": False,
         "server_name": "backend.example.com",

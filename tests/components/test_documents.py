@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from local.document import Document, ExecuteBash, load_document, parse_document
+from local.document import Document, ExecuteBash, parse_document
 from local.errors import DocumentError
 from tests.components.component_support import COMPONENT, NUMBERED, PARAMETERS
 
@@ -15,9 +15,13 @@ BUILD_DOCUMENT = COMPONENT / "component.yaml"
 TEST_DOCUMENT = COMPONENT / "test_component.yaml"
 
 
+def read(path: Path) -> Document:
+    return parse_document(path.read_text(), path.name)
+
+
 @pytest.fixture(scope="module")
 def document() -> Document:
-    return load_document(BUILD_DOCUMENT)
+    return read(BUILD_DOCUMENT)
 
 
 def used_parameters(path: Path) -> set[str]:
@@ -40,7 +44,7 @@ def test_build_document_builds_and_validates(document: Document) -> None:
 
 
 def test_test_document_has_the_test_phase_alone() -> None:
-    found = load_document(TEST_DOCUMENT)
+    found = read(TEST_DOCUMENT)
     assert [phase.name for phase in found.phases] == ["test"]
     assert not found.parameters
 

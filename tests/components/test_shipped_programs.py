@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import ast
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from tests.components.component_support import COMPONENT
 
+REPOSITORY = COMPONENT.parents[1]
 OLDEST = (3, 9)
-SHIPPED = sorted(
-    [
-        *COMPONENT.rglob("*.py"),
-        COMPONENT / "rootfs/usr/libexec/secure-proxy/configure",
-    ]
-)
+PROGRAMS = COMPONENT / "rootfs/usr/libexec/secure-proxy"
+WITHOUT_SUFFIX = [path for path in PROGRAMS.iterdir() if path.is_file() and not path.suffix]
+SHIPPED = sorted([*COMPONENT.rglob("*.py"), *WITHOUT_SUFFIX])
 # New in later versions of the standard library; anything here would be found out on the machine only.
 TOO_NEW_NAMES = {
     "StrEnum",
@@ -76,3 +75,10 @@ def test_only_the_standard_library_is_imported(path: Path) -> None:
             names = [node.module or ""]
         for name in names:
             assert name.split(".")[0] in sys.stdlib_module_names | own
+
+
+@pytest.mark.parametrize("path", WITHOUT_SUFFIX, ids=shown)
+def test_a_program_whose_name_does_not_end_in_py_is_linted_and_its_types_are_checked(path: Path) -> None:
+    linted = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["ruff"]["extend-include"]
+    assert f"components/**/{path.name}" in linted
+    assert f"'components/*/{path.name}'" in (REPOSITORY / "run_tests.sh").read_text()

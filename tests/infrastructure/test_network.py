@@ -12,7 +12,6 @@ from tests.synthesis import Template
 
 ANYWHERE = "anywhere"
 ADMITTED = "admitted addresses"
-GROUPS = ("PublicBalancer", "Proxies", "InternalBalancer", "MockServers", "ImageBuilds", "Functions")
 
 
 def name_of(template: Template, rule: dict[str, Any], *keys: str) -> str:

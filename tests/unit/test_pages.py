@@ -29,7 +29,7 @@ def test_messages_name_commands_that_run(source: Path) -> None:
 def test_the_fields_of_the_proxy_protocol_are_those_that_are_sent() -> None:
     source = (REPOSITORY / "components/secure_proxy/lua/secure_proxy/proxy_protocol.lua").read_text()
     sent = re.findall(r"\.\. field\((\w+), who\.", source)
-    numbers = {}
+    numbers: dict[str, str] = {}
     for names, values in re.findall(r"^local ([A-Z_, ]+) = (0x[0-9A-Fx, ]+)", source, re.MULTILINE):
         numbers |= dict(zip(names.split(", "), values.strip().split(", "), strict=True))
     _, _, section = (REPOSITORY / "docs/security.md").read_text().partition("## What the application is told")

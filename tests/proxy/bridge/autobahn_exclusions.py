@@ -18,7 +18,6 @@ STREAMED = (
     "expects that nothing comes back of a message that is broken or cut off later; a stream is passed on as it comes, "
     "so the echo of its good beginning is there before the end"
 )
-NO_EXTENSION = "needs permessage-deflate, which is not offered: payloads of other protocols seldom gain by it"
 
 
 def _cases(groups: Mapping[str, str]) -> list[str]:

@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from local.document import Document, ExecuteBash, S3Download, load_document, parse_document
+from local.document import Document, ExecuteBash, S3Download, parse_document
 from local.errors import DocumentError
 
 MINIMAL = """
@@ -154,13 +154,6 @@ def test_what_is_no_document_is_refused(text: str) -> None:
 def test_every_problem_is_listed() -> None:
     broken = with_step("maxAttempts: 0\nretries: 1")
     assert len(problem(broken).splitlines()) == 2
-
-
-def test_a_missing_file_is_named(tmp_path: object) -> None:
-    from pathlib import Path
-
-    with pytest.raises(DocumentError, match=r"nowhere\.yaml: cannot be read"):
-        load_document(Path(str(tmp_path)) / "nowhere.yaml")
 
 
 @pytest.mark.parametrize("part", ["phases", "steps", "commands"])

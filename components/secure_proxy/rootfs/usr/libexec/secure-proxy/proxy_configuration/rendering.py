@@ -30,7 +30,6 @@ def runtime(values: Mapping[str, str], policy: Policy) -> dict[str, Any]:
         "backend": {
             "host": values["BACKEND_HOST"],
             "wss_port": int(values["WSS_BACKEND_PORT"]),
-            "oauth_port": int(values["OAUTH_BACKEND_PORT"]),
             "proxy_protocol": policy.application.proxy_protocol,
             "tls": policy.application.tls,
             "server_name": policy.application.server_name,
