@@ -50,6 +50,8 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         [],
         ["up"],
         ["deploy", "extra"],
+        ["deploy", "--name", "other"],
+        ["destroy", "--purge-cache"],
         ["deploy", "--admitted-cidr", "203.0.113.7/24"],
         ["deploy", "--admitted-cidr", "::/0"],
         ["deploy", "--context", "nginxBuild"],

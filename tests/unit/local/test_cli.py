@@ -43,7 +43,17 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    "argv", [[], ["destroy"], ["up", "--nginx-build", "other"], ["up", "extra"], ["logs"], ["shell"]]
+    "argv",
+    [
+        [],
+        ["destroy"],
+        ["up", "--nginx-build", "other"],
+        ["up", "extra"],
+        ["up", "--yes"],
+        ["down", "--poll", "1"],
+        ["logs"],
+        ["shell"],
+    ],
 )
 def test_wrong_usage_is_exit_code_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, *argv)
