@@ -34,3 +34,20 @@ def test_the_fields_of_the_proxy_protocol_are_those_that_are_sent() -> None:
         numbers |= dict(zip(names.split(", "), values.strip().split(", "), strict=True))
     _, _, section = (REPOSITORY / "docs/security.md").read_text().partition("## What the application is told")
     assert re.findall(r"^\| (0x[0-9A-F]{2}) \|", section, re.MULTILINE) == [numbers[name] for name in sent]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_other_pages_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", page.read_text())
+    lost = []
+    for place, anchor in links:
+        target = (page.parent / place).resolve() if place else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            lost.append(f"{place}#{anchor}")
+    assert lost == []
