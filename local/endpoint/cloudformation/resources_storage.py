@@ -180,10 +180,13 @@ class MetricFilter(ResourceType):
     replaced_by = frozenset({"LogGroupName", "FilterName"})
 
     def create(self, context: Context, properties: Properties) -> Made:
-        made = Made(properties.get("FilterName") or context.name(512))
-        return self.update(context, made, Properties({}), properties)
+        name = properties.get("FilterName") or context.name(512)
+        context.call("logs", "put_metric_filter", **{**properties.all(), "FilterName": name})
+        return Made(name)
 
     def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
+        """CloudWatch Logs replaces a filter of the same name; moto puts another one beside it."""
+        self.delete(context, made, old)
         context.call("logs", "put_metric_filter", **{**new.all(), "FilterName": made.ref})
         return made
 
