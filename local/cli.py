@@ -50,14 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         command: Callable[[argparse.Namespace], int] = arguments.command
         return command(arguments)
     except LocalError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return _fail(f"error: {error}", error.exit_code)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _fail(text: str, code: int) -> int:
+    with suppress(OSError):  # the terminal may be gone
+        print(text, file=sys.stderr)
+    return code
 
 
 def _interrupt(_number: int, _frame: object) -> None:

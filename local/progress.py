@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -38,11 +38,11 @@ class Progress:
         self._ticker.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self._stopped.set()
         if self._ticker:
             self._ticker.join()
-        with self._lock:
+        with self._lock, _nothing_hidden(error):
             self._erase()
             self._stream.flush()
 
@@ -72,12 +72,14 @@ class Progress:
         finally:
             with self._lock:
                 self._running.pop(key, None)
-            self.line(source, f"{title:<44} {time.monotonic() - began:6.1f} s  {outcome}".rstrip())
+            with _nothing_hidden(outcome or None):
+                self.line(source, f"{title:<44} {time.monotonic() - began:6.1f} s  {outcome}".rstrip())
 
     def _tick(self) -> None:
         while not self._stopped.wait(_REFRESH):
             now = time.monotonic()
-            with self._lock:
+            # A stream that is gone is met by whoever writes the next line.
+            with self._lock, suppress(OSError):
                 if self._live:
                     self._erase()
                     self._draw()
@@ -104,6 +106,11 @@ class Progress:
         if self._drawn:
             self._stream.write("\r\x1b[K")
             self._drawn = False
+
+
+def _nothing_hidden(failure: object) -> AbstractContextManager[None]:
+    """Lets no error of the stream take the place of the `failure` that is on its way."""
+    return suppress(OSError) if failure else nullcontext()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from local.base_root import BaseRoot
@@ -27,6 +28,8 @@ from local.processes import tail
 from local.progress import Progress, follow
 from local.record import INTERNAL, PUBLIC, BalancerRecord, DeploymentRecord
 from local.traces import MARKER
+
+_KEPT = "not finished; what was there stays, and what the workflow has begun goes on"
 
 
 class DeploymentFailedError(LocalError):
@@ -85,13 +88,11 @@ class Up:
     def _give_up(self, current: Deployment | None) -> None:
         self.cancel.set()
         self.giving_up()
-        if current:
-            self.progress.line(
-                "deployment", "not finished; what was there stays, and what the workflow has begun goes on"
-            )
-            return
-        self.progress.line("deployment", "not finished; stopping what was started")
-        Cleanup(self.layout, ControlGroups()).stop()
+        # Nobody may be left to read it: a terminal that is gone is one reason to give up.
+        with suppress(OSError):
+            self.progress.line("deployment", _KEPT if current else "not finished; stopping what was started")
+        if not current:
+            Cleanup(self.layout, ControlGroups()).stop()
 
     def _prepare(self) -> Deployment:
         """What AWS would be: a base image, a network without machines, and the endpoint, bootstrapped."""

@@ -28,6 +28,26 @@ def test_a_failed_step_says_so() -> None:
     assert stream.getvalue().endswith("s  failed\n")
 
 
+class Gone(io.StringIO):
+    """A terminal that hung up."""
+
+    def write(self, _: str) -> int:
+        raise OSError(5, "Input/output error")
+
+    def flush(self) -> None:
+        raise OSError(5, "Input/output error")
+
+
+def test_a_stream_that_is_gone_does_not_hide_why_a_step_failed() -> None:
+    with pytest.raises(RuntimeError, match="the cause"), Progress(Gone()) as progress, progress.step("proxy", "build"):
+        raise RuntimeError("the cause")
+
+
+def test_a_stream_that_is_gone_ends_what_nobody_sees() -> None:
+    with pytest.raises(OSError, match="Input/output"), Progress(Gone()).step("proxy", "build"):
+        pass
+
+
 def test_lines_of_several_sources_do_not_mix() -> None:
     stream = io.StringIO()
     progress = Progress(stream)

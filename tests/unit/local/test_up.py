@@ -26,7 +26,7 @@ class Scene:
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.layout = Layout("scene", tmp_path / "state", tmp_path / "cache")
-        self.output = io.StringIO()
+        self.output: io.StringIO = io.StringIO()
         self.stopped = 0
         self.exit_code = 0
         self.there = False
@@ -99,6 +99,26 @@ def test_ports_that_the_deployment_itself_holds_are_no_obstacle_to_its_update(
     monkeypatch.setattr("local.up.check_ports", lambda *_: pytest.fail("the ports were checked"))
     scene.there = True
     scene.run()
+
+
+class Gone(io.StringIO):
+    """A terminal that hung up, or the pipe of a reader that has ended."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, _: str) -> int:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), OSError(5, "Input/output error")])
+def test_what_was_started_is_stopped_also_when_nobody_reads_that(scene: Scene, error: OSError) -> None:
+    scene.output = Gone(error)
+    scene.prepared = fail(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        scene.run()
+    assert scene.stopped == 1
 
 
 @pytest.mark.parametrize("error", [LocalError("no base root"), KeyboardInterrupt()])
