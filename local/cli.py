@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -40,7 +41,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 it worked, 1 it failed, 2 it could not start, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character gets its escape, not a UnicodeEncodeError.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
+    # Load balancers and name server run under accounts of their own, and machines have users: what they read must not
+    # depend on the caller's mask. What is for root alone has modes of its own.
+    os.umask(0o022)
     use_admin_path()
     for number in _SIGNALS:
         # What is ignored (nohup, a background job of a script) stays ignored.

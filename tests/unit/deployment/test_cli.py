@@ -97,6 +97,17 @@ def test_an_error_cannot_steer_the_terminal(
     assert err == "error: cause:\n\\x1b[2Jgone\n"
 
 
+def test_a_terminal_without_unicode_gets_escapes(tmp_path: Path) -> None:
+    script = (
+        "import sys, deployment.cli as cli\n"
+        "cli.deploy = lambda _options, _environment, console: console.line('waiting \u2026')\n"
+        "sys.exit(cli.main(['deploy']))"
+    )
+    done = command(tmp_path, sys.executable, "-c", script, PYTHONPATH=str(ROOT), PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("waiting \\u2026\n")
+
+
 def environment(home: Path, **more: str) -> dict[str, str]:
     """Nothing of whoever runs the tests but the programs."""
     return {"PATH": os.environ["PATH"], "HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true", **more}

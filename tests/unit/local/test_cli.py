@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from local.cli import main
+from local.errors import LocalError
 from local.layout import REPOSITORY
+from local.up import Up
 
 COMMANDS = ("up", "status", "endpoint", "logs", "shell", "down", "prerequisites")
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test sees the host's deployments, and none depends on being root."""
     monkeypatch.setattr(
         "local.layout.Layout.__init__.__defaults__", ("default", tmp_path / "state", tmp_path / "cache")
     )
     monkeypatch.setattr("local.prerequisites.os.geteuid", lambda: 0)
     monkeypatch.setattr("local.cli._SIGNALS", ())  # pytest keeps its own handlers
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
@@ -187,6 +195,42 @@ def test_it_runs_as_a_module() -> None:
         [sys.executable, "-m", "local", "--help"], capture_output=True, text=True, cwd=REPOSITORY, check=True
     )
     assert all(command in done.stdout for command in COMMANDS)
+
+
+def test_what_is_made_does_not_depend_on_the_users_umask(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def stop(up: Up) -> None:
+        up.layout.make_directories()
+        raise LocalError("far enough")
+
+    monkeypatch.setattr(Up, "run", stop)
+    monkeypatch.setattr("local.cli.check_tools", lambda: None)
+    os.umask(0o077)
+    assert run(capsys, "up")[0] == 1
+    modes = {
+        path.name: stat.S_IMODE(path.stat().st_mode)
+        for path in (tmp_path / "state", tmp_path / "cache", *(tmp_path / "state/default").iterdir())
+    }
+    for_all = dict.fromkeys(("state", "cache", "logs", "run"), 0o755)
+    assert modes == {**for_all, **dict.fromkeys(("images", "builds", "machines"), 0o700)}
+
+
+def test_a_terminal_without_unicode_gets_escapes(tmp_path: Path) -> None:
+    script = (
+        "import sys, local.cli as cli\n"
+        "cli._prerequisites = lambda _: print('\u2026 \u2192') or 0\n"
+        "sys.exit(cli.main(['prerequisites']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "\\u2026 \\u2192\n"), done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
