@@ -82,7 +82,7 @@ def render(name: str, address: IPv4Address, listeners: Sequence[Listener], run: 
         f"    stats socket {run / name}.sock mode 600 level admin" + (f" user {user}" if user else ""),
         f"    server-state-file {run / name}.states",
         f"    setenv GATE_SOCKET {run / name}.sock",
-        f"    lua-load {_GATE}",
+        f"    lua-load {_quoted(_GATE)}",
         "    log stderr format raw daemon",
     ]
     if user:
@@ -105,6 +105,11 @@ def render(name: str, address: IPv4Address, listeners: Sequence[Listener], run: 
     for listener in sorted(listeners, key=lambda listener: listener.port):
         lines += _listener(address, listener)
     return "\n".join(lines) + "\n"
+
+
+def _quoted(path: Path) -> str:
+    """One word of the configuration, whatever the path holds (HAProxy configuration manual, 2.2, strong quotes)."""
+    return "'" + str(path).replace("'", r"'\''") + "'"
 
 
 def _listener(address: IPv4Address, listener: Listener) -> list[str]:

@@ -17,6 +17,7 @@ import pytest
 
 from local.balancer import Balancer, BalancerTarget, HealthCheck, Listener, render
 from local.errors import LocalError
+from local.layout import REPOSITORY
 from local.processes import wait_until
 from local.traces import Traces, kill_all
 
@@ -261,6 +262,19 @@ def test_no_connection_is_lost_while_listeners_change_and_to_none_that_is_not_he
     for client in clients:
         client.join()
     assert set(answers) == {b"a"}
+
+
+@needs_haproxy
+@pytest.mark.parametrize("name", ["a b", "a#b", "a'b", 'a"b', "a\\b", "a$HOME", "a\tb"])
+def test_the_project_may_lie_in_a_directory_of_any_name(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    gate = tmp_path / name / "gate.lua"
+    gate.parent.mkdir()
+    shutil.copy(REPOSITORY / "local/gate.lua", gate)
+    monkeypatch.setattr("local.balancer._GATE", gate)
+    scene.apply(Server(b"a"))
+    assert scene.balancer.running
 
 
 @needs_haproxy
