@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import threading
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,8 +65,7 @@ class BaseRoot:
 
     def ensure(self, log: Path, progress: Progress, cancel: threading.Event) -> Path:
         """The root's path; made if it is not there. Two runs at once make it once. Raises `LocalError`."""
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o755)
-        with locked(self.directory / "lock", wait=True):
+        with locked(self._lock, wait=True, parents=True):
             if self.path.is_dir():
                 return self.path
             self._discard_partial()
@@ -79,10 +78,18 @@ class BaseRoot:
                 self._discard_partial()
         return self.path
 
+    @property
+    def _lock(self) -> Path:
+        return self.directory / "lock"
+
+    def reserved(self) -> AbstractContextManager[None]:
+        """Nobody makes a base root for the length of the block. Raises `LockedError` if somebody does."""
+        return locked(self._lock, parents=True)
+
     def discard_partial(self) -> None:
         """Remove what a run that was killed left half made; nothing happens while another run is at it."""
         if self.directory.is_dir():
-            with suppress(LockedError), locked(self.directory / "lock"):
+            with suppress(LockedError), self.reserved():
                 self._discard_partial()
 
     def _discard_partial(self) -> None:

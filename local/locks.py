@@ -20,13 +20,14 @@ class LockedError(LocalError):
 
 
 @contextmanager
-def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+def locked(path: Path, *, wait: bool = False, parents: bool = False) -> Iterator[None]:
     """Hold the lock file `path` for the length of the block.
 
     The file may be removed by its holder: whoever then gets the lock of the removed file tries again with the new one.
+    `parents` makes its directory, again if a holder has removed that too.
     Raises `LockedError` at once if another process holds it, unless `wait` is set.
     """
-    descriptor = _acquire(path, wait)
+    descriptor = _acquire(path, wait, parents)
     try:
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -35,9 +36,9 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _acquire(path: Path, wait: bool) -> int:
+def _acquire(path: Path, wait: bool, parents: bool) -> int:
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = _open(path, parents)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
@@ -50,3 +51,13 @@ def _acquire(path: Path, wait: bool) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _open(path: Path, parents: bool) -> int:
+    while True:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:
+            if not parents:
+                raise
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)

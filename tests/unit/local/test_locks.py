@@ -13,6 +13,7 @@ import pytest
 
 from local.layout import REPOSITORY
 from local.locks import LockedError, locked
+from local.processes import wait_until
 
 HOLD = """
 import sys
@@ -75,3 +76,26 @@ def test_a_lock_that_was_removed_with_its_file_is_taken_anew(tmp_path: Path) -> 
         path.unlink()
     with locked(path):
         assert path.exists()
+
+
+def test_whoever_waits_makes_the_directory_again_that_the_holder_removes(tmp_path: Path) -> None:
+    """As the second of two `destroy.sh` at once."""
+    path = tmp_path / "state/lock"
+    held: list[bool] = []
+    descriptors = Path("/proc/self/fd")
+
+    def wait() -> None:
+        with locked(path, wait=True, parents=True):
+            held.append(path.exists())
+
+    def opened() -> bool:
+        return sum(os.path.realpath(entry) == str(path) for entry in descriptors.iterdir()) == 2
+
+    with locked(path, parents=True):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert wait_until(opened, 10)
+        path.unlink()
+        path.parent.rmdir()
+    thread.join(10)
+    assert held == [True]
