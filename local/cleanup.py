@@ -7,9 +7,9 @@ layout) and by the traces its processes bear (see traces): records may be missin
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from local.base_root import BaseRoot
 from local.control_groups import ControlGroups
 from local.downloads import Downloads
 from local.endpoint.control import Endpoint
-from local.errors import LocalError
-from local.images import remove_trees
+from local.errors import LocalError, UsageError
+from local.images import remove_tree, remove_trees
 from local.layout import Layout
+from local.locks import LockedError, locked
 from local.machine import Machine
 from local.mounts import mount_points, unmount_below
 from local.network import interfaces, remove_interface
@@ -44,7 +45,7 @@ class Cleanup:
     def stop(self) -> None:
         """End the endpoint, machines (gracefully), load balancers, name server and builds; remove network and disks.
 
-        Published images and logs stay. Raises `LocalError` naming what cannot be removed.
+        Images too, for no other endpoint would know them; logs stay. Raises `LocalError` naming what cannot be removed.
         """
         # First, lest it take machines that end for ones that died, and start others.
         Endpoint(self.layout).stop()
@@ -58,14 +59,15 @@ class Cleanup:
         self._tidy_after_nspawn()
         Downloads(self.layout.cache_base / "downloads").release(f"{self.layout.identity}-")
         BaseRoot(self.layout.cache_base / "base").discard_partial()
-        for path in (self.layout.record, self.layout.ca_file, self.layout.deployed):
-            path.unlink(missing_ok=True)
-        _remove(self.layout.machines, self.layout.builds, self.layout.run)
+        for path in _entries(self.layout.state):
+            if not path.is_dir():
+                path.unlink()
+        _remove(*(path for path in _entries(self.layout.state) if path != self.layout.logs))
 
     def remove(self) -> None:
-        """`stop`, and remove images and logs too. Raises `LocalError` naming whatever is left after that."""
+        """`stop`, and remove logs too. Raises `LocalError` naming whatever is left after that."""
         self.stop()
-        _remove(self.layout.images, self.layout.state)
+        _remove(self.layout.state)
         remaining = self.remaining()
         if remaining:
             raise LocalError("\n".join([f"of deployment {self.layout.name!r} this is left:", *remaining]))
@@ -73,15 +75,21 @@ class Cleanup:
         with suppress(OSError):
             self.layout.state_base.rmdir()
 
+    def is_needed(self) -> bool:
+        """Whether there is anything that `stop` would end or remove."""
+        return bool(self._running()) or any(path != self.layout.logs for path in _entries(self.layout.state))
+
     def remaining(self) -> list[str]:
         """All that is left of the deployment, a line each."""
+        directory = [f"  directory {self.layout.state}"] if self.layout.state.exists() else []
+        return self._running() + directory
+
+    def _running(self) -> list[str]:
+        """What the kernel has of the deployment, a line each."""
         found = [f"  process {describe(identity.pid)}" for identity in find_processes(self.traces())]
         found += [f"  mount {point}" for point in mount_points(self.layout.state)]
         found += [f"  network device {device}" for device in interfaces(self.layout.identity)]
-        found += [f"  control group {group}" for group in self.groups.find(f"{self.layout.identity}-")]
-        if self.layout.state.exists():
-            found.append(f"  directory {self.layout.state}")
-        return found
+        return found + [f"  control group {group}" for group in self.groups.find(f"{self.layout.identity}-")]
 
     def _shut_down_machines(self) -> None:
         names = [path.name for path in _entries(self.layout.machines)]
@@ -118,6 +126,41 @@ def _remove(*directories: Path) -> None:
     """Remove directories, what is in them first and at once."""
     remove_trees(entry for directory in directories for entry in _entries(directory))
     remove_trees(directories)
+
+
+def purge_cache(layout: Layout) -> None:
+    """Remove the cache, which all deployments share. Raises `LocalError` if a command or another deployment uses it."""
+    for other in _others(layout):
+        if _in_use(other):
+            raise LocalError(
+                f"the cache {layout.cache_base} is kept: deployment {other.name!r} uses it; remove that first: "
+                f"{other.destroy_command}"
+            )
+    try:
+        with BaseRoot(layout.cache_base / "base").reserved():
+            remove_tree(layout.cache_base)
+    except LockedError as error:
+        raise LocalError(
+            f"the cache {layout.cache_base} is kept: process {describe(error.holder)} makes a base root; try again "
+            "when it has ended"
+        ) from None
+
+
+def _others(layout: Layout) -> Iterator[Layout]:
+    """The other deployments that have a state directory or a lock."""
+    names = {path.name.removeprefix(".").removesuffix(".lock") for path in _entries(layout.state_base)}
+    for name in sorted(names - {layout.name}):
+        with suppress(UsageError):  # somebody else's file
+            yield Layout(name, layout.state_base, layout.cache_base)
+
+
+def _in_use(layout: Layout) -> bool:
+    """Whether the deployment's endpoint runs, or a command that may start it."""
+    try:
+        with locked(layout.lock) if layout.lock.exists() else nullcontext():
+            return Endpoint(layout).running
+    except LockedError:
+        return True
 
 
 def stop_command(pid: int, report: Callable[[str], None], grace: float = 60) -> None:

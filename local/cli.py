@@ -11,18 +11,18 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from ipaddress import IPv4Address
 
 from local.base_root import DEFAULT_MIRROR
-from local.cleanup import Cleanup, stop_command
+from local.cleanup import Cleanup, purge_cache, stop_command
 from local.commands import Commands
 from local.control_groups import ControlGroups
 from local.deployment import Deployment
 from local.endpoint.control import Endpoint
-from local.errors import LocalError
-from local.images import remove_tree
+from local.errors import LocalError, UsageError
 from local.layout import Layout
 from local.locks import LockedError, locked
-from local.plan import DEFAULT_SOURCE_BASE_URL, UpOptions, make_plan
+from local.plan import DEFAULT_LISTEN, DEFAULT_SOURCE_BASE_URL, UpOptions, make_plan
 from local.prerequisites import (
     check_listen,
     check_platform,
@@ -109,7 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     up.add_argument("--proxies", type=_count, default=1, metavar="N", help="how many proxies, 1 to 4 (default: 1)")
     up.add_argument(
-        "--listen", default="127.0.0.1", metavar="ADDRESS", help="a loopback address for the public listeners"
+        "--listen",
+        metavar="ADDRESS",
+        help=f"a loopback address for the public listeners (default: where it listens already, else {DEFAULT_LISTEN})",
     )
     up.add_argument("--debian-mirror", default=DEFAULT_MIRROR, metavar="URL", help=f"(default: {DEFAULT_MIRROR})")
 
@@ -146,27 +148,32 @@ def _up(arguments: argparse.Namespace) -> int:
         bridge=arguments.bridge,
         authentication=arguments.authentication,
         proxies=arguments.proxies,
-        listen=check_listen(arguments.listen),
+        listen=check_listen(arguments.listen) if arguments.listen else _where_it_listens(layout),
     )
     check_platform()
     plan = make_plan(options)
     check_tools()
-    layout.state_base.mkdir(parents=True, exist_ok=True, mode=0o755)
     layout.cache_base.mkdir(parents=True, exist_ok=True, mode=0o755)
     try:
-        with locked(layout.lock), Progress() as progress:
+        with locked(layout.lock, parents=True), Progress() as progress:
             for line in plan.describe():
                 progress.line("plan", line)
             mirror = arguments.debian_mirror.rstrip("/")
             deployment = Up(layout, plan, mirror, progress, threading.Event(), _ignore_interrupts).run()
     except LockedError as error:
-        raise LocalError(
+        raise UsageError(
             f"another command works on deployment {layout.name!r} (process {error.holder}); wait for it, or end it "
-            "with: bash destroy.sh --local"
+            f"with: {layout.destroy_command}"
         ) from None
     print()
     print(text(status(deployment)))
     return 0
+
+
+def _where_it_listens(layout: Layout) -> IPv4Address:
+    with suppress(LocalError):
+        return Deployment.load(layout=layout).record.listen
+    return DEFAULT_LISTEN
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -212,13 +219,12 @@ def _shell(arguments: argparse.Namespace) -> int:
 def _down(arguments: argparse.Namespace) -> int:
     check_platform()
     layout = Layout(arguments.name)
-    layout.state_base.mkdir(parents=True, exist_ok=True, mode=0o755)
     try:
-        with locked(layout.lock):
+        with locked(layout.lock, parents=True):
             pass
     except LockedError as error:
         stop_command(error.holder, print)
-    with locked(layout.lock, wait=True):
+    with locked(layout.lock, wait=True, parents=True):
         existed = layout.state.exists()
         destroyed = _destroy_on_endpoint(layout)
         Cleanup(layout, ControlGroups()).remove()
@@ -228,7 +234,7 @@ def _down(arguments: argparse.Namespace) -> int:
         )
     print(f"deployment {layout.name!r}: " + ("removed; nothing of it is left" if existed else "there was none"))
     if arguments.purge_cache:
-        remove_tree(layout.cache_base)
+        purge_cache(layout)
         print(f"cache {layout.cache_base}: removed")
     elif layout.cache_base.is_dir():
         print(f"cache kept in {layout.cache_base} (base root and package downloads); remove it with --purge-cache")

@@ -42,8 +42,7 @@ class Commands:
         return self._deployment("destroy")
 
     def _deployment(self, command: str, *options: str) -> int:
-        name = f" --name {self.layout.name}" if self.layout.name != "default" else ""
-        common = ["--yes", "--poll", _POLL_SECONDS, f"--hint-options=--local{name}"]
+        common = ["--yes", "--poll", _POLL_SECONDS, f"--hint-options={self.layout.options}"]
         return self._run([sys.executable, "-m", "deployment", command, *common, *options], REPOSITORY)
 
     def _run(self, command: Sequence[str], directory: Path, output: int | None = None) -> int:

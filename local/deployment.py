@@ -16,7 +16,7 @@ from local.locks import locked
 from local.machine import SHUTDOWN_GRACE, Machine, MachineDescription
 from local.name_server import DOMAIN, NameServer
 from local.network import Network
-from local.record import INTERNAL, DeploymentRecord, ListenerRecord, RecordFile
+from local.record import INTERNAL, PUBLIC, DeploymentRecord, ListenerRecord, Ports, RecordFile
 from stacks.names import MOCK_SERVERS_IMAGE, SECURE_PROXY_IMAGE
 
 PROXY = "secure-proxy"
@@ -49,6 +49,15 @@ class Deployment:
     def record(self) -> DeploymentRecord:
         """What is known now. Raises `LocalError` if the deployment is gone or its record damaged."""
         return RecordFile(self.layout).read()
+
+    def note(self, ports: Ports, issuer: str) -> None:
+        """Record what the deployment was last deployed with."""
+        RecordFile(self.layout).change(lambda record: record.model_copy(update={"ports": ports, "issuer": issuer}))
+
+    @property
+    def public_ports(self) -> set[int]:
+        """The ports that the public load balancer listens on."""
+        return {listener.port for listener in self.record.balancers[PUBLIC].listeners}
 
     @property
     def network(self) -> Network:

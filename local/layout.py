@@ -88,6 +88,11 @@ class Layout:
         return self.state / "deployment.json"
 
     @property
+    def bootstrapped(self) -> Path:
+        """There since the endpoint that runs was bootstrapped."""
+        return self.state / "bootstrapped"
+
+    @property
     def deployed(self) -> Path:
         """There since the first deployment that succeeded."""
         return self.state / "deployed"
@@ -119,6 +124,19 @@ class Layout:
     def interface(self, number: int) -> str:
         """The host's end of the cable to machine `number` (0 to 255): at most 15 characters, the kernel's limit."""
         return f"{self.identity}-{number:x}"
+
+    @property
+    def options(self) -> str:
+        """What `deploy.sh` and the other commands must be told to mean this deployment."""
+        return "--local" if self.name == "default" else f"--local --name {self.name}"
+
+    @property
+    def deploy_command(self) -> str:
+        return f"bash deploy.sh {self.options}"
+
+    @property
+    def destroy_command(self) -> str:
+        return f"bash destroy.sh {self.options}"
 
     def make_directories(self) -> None:
         """Create the state directories with their modes."""

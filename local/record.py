@@ -101,11 +101,10 @@ class RecordFile:
             return DeploymentRecord.model_validate_json(path.read_text(encoding="utf-8"))
         except OSError:
             raise NotDeployedError(
-                f"there is no local deployment {self.layout.name!r}; make one with: bash deploy.sh --local"
-                + (f" --name {self.layout.name}" if self.layout.name != "default" else "")
+                f"there is no local deployment {self.layout.name!r}; make one with: {self.layout.deploy_command}"
             ) from None
         except ValidationError as error:
-            raise LocalError(f"{path} is damaged ({error}); run: bash destroy.sh --local") from None
+            raise LocalError(f"{path} is damaged ({error}); run: {self.layout.destroy_command}") from None
 
     def write(self, record: DeploymentRecord) -> None:
         """Write the record, whole or not at all."""

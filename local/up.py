@@ -18,7 +18,7 @@ from local.commands import Commands
 from local.control_groups import ControlGroups
 from local.deployment import BACKEND_HOST, Deployment
 from local.endpoint.control import Endpoint
-from local.errors import LocalError, NotDeployedError
+from local.errors import LocalError, NotDeployedError, UsageError
 from local.layout import Layout
 from local.locks import locked
 from local.network import Network, choose_subnet, host_networks
@@ -33,7 +33,17 @@ _KEPT = "not finished; what was there stays, and what the workflow has begun goe
 
 
 class DeploymentFailedError(LocalError):
-    """The stack or the workflow failed, as it would on AWS; the endpoint and what was deployed before stay."""
+    """The stack or the workflow failed, as it would on AWS; the endpoint and what was deployed before stay.
+
+    Its exit code is that of `python -m deployment`, where that has a meaning.
+    """
+
+    def __init__(self, code: int, layout: Layout) -> None:
+        self.exit_code = code if code in (2, 130) else 1
+        super().__init__(
+            f"the deployment failed, see above; logs are in {layout.logs}. Mend the cause and deploy again, "
+            f"or remove all: {layout.destroy_command}"
+        )
 
 
 @dataclass(frozen=True)
@@ -56,9 +66,12 @@ class Up:
         os.environ[MARKER] = self.layout.unit("up")
         current = self._current()
         check_space([self.layout.state_base, self.layout.cache_base])
-        if not current:
-            check_ports(self.plan.options.listen, self.plan.public_ports)
+        if current:
+            self._check_address(current)
+        else:
             self._remove_leftovers()
+        held = current.public_ports if current else set()
+        check_ports(self.plan.options.listen, [port for port in self.plan.public_ports if port not in held])
         try:
             deployment = current or self._prepare()
             self._deploy(deployment)
@@ -71,17 +84,28 @@ class Up:
 
     def _current(self) -> Deployment | None:
         """The deployment if it is there with its endpoint, which knows all that was deployed."""
+        if not (self.layout.bootstrapped.exists() and Endpoint(self.layout).running):
+            return None
         try:
-            return Deployment.load(layout=self.layout) if Endpoint(self.layout).running else None
+            return Deployment.load(layout=self.layout)
         except NotDeployedError:
             return None
         except LocalError as error:
             self.progress.line("deployment", f"an earlier one is damaged and is replaced: {error}")
             return None
 
+    def _check_address(self, current: Deployment) -> None:
+        """The endpoint has told the address to whoever asked for the load balancer's name, once and for all."""
+        listen = current.record.listen
+        if listen != self.plan.options.listen:
+            raise UsageError(
+                f"--listen {self.plan.options.listen}: deployment {self.layout.name!r} listens on {listen}; leave the "
+                f"option out, or remove the deployment first: {self.layout.destroy_command}"
+            )
+
     def _remove_leftovers(self) -> None:
         cleanup = Cleanup(self.layout, ControlGroups())
-        if cleanup.remaining() not in ([], [f"  directory {self.layout.state}"]):
+        if cleanup.is_needed():
             self.progress.line("deployment", "removing what an interrupted run left")
             cleanup.stop()
 
@@ -106,6 +130,7 @@ class Up:
             endpoint.start()
         with self.progress.step("endpoint", "cdk bootstrap"):
             self._bootstrap()
+        self.layout.bootstrapped.touch()
         return deployment
 
     def _make_network(self) -> Deployment:
@@ -140,8 +165,6 @@ class Up:
         with follow(self.layout.progress, self.progress):
             code = Commands(self.layout).deploy(self.plan.options.context(), f"{deployment.record.listen}/32")
         if code != 0:
-            raise DeploymentFailedError(
-                f"the deployment failed, see above; logs are in {self.layout.logs}. Mend the cause and deploy again, "
-                "or remove all: bash destroy.sh --local"
-            )
+            raise DeploymentFailedError(code, self.layout)
+        deployment.note(self.plan.ports, self.plan.issuer)
         self.layout.deployed.touch()

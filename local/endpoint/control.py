@@ -82,7 +82,7 @@ class Endpoint:
             return int(json.loads(self._record.read_text(encoding="ascii"))["port"])
         except (OSError, ValueError, KeyError):
             raise LocalError(
-                f"deployment {self.layout.name!r} has no local AWS endpoint; bash deploy.sh --local starts one"
+                f"deployment {self.layout.name!r} has no local AWS endpoint; {self.layout.deploy_command} starts one"
             ) from None
 
     def _answers(self) -> bool:

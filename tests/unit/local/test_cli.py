@@ -9,13 +9,18 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
 from local.cli import main
+from local.deployment import Deployment
 from local.errors import LocalError
-from local.layout import REPOSITORY
+from local.layout import REPOSITORY, Layout
+from local.locks import locked
+from local.plan import Plan
+from local.record import INTERNAL, PUBLIC, BalancerRecord, DeploymentRecord
 from local.up import Up
 
 COMMANDS = ("up", "status", "endpoint", "logs", "shell", "down", "prerequisites")
@@ -195,6 +200,42 @@ def test_it_runs_as_a_module() -> None:
         [sys.executable, "-m", "local", "--help"], capture_output=True, text=True, cwd=REPOSITORY, check=True
     )
     assert all(command in done.stdout for command in COMMANDS)
+
+
+def test_a_deployment_that_another_command_works_on_is_exit_code_2(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local.cli.check_tools", lambda: None)
+    with locked(Layout("second").lock, parents=True):
+        code, out, err = run(capsys, "up", "--name", "second")
+    assert (code, out) == (2, "")
+    assert f"(process {os.getpid()}); wait for it, or end it with: bash destroy.sh --local --name second" in err
+
+
+@pytest.mark.parametrize(("option", "address"), [([], "127.0.0.9"), (["--listen", "127.0.0.2"], "127.0.0.2")])
+def test_a_deployment_listens_where_it_did_unless_told_otherwise(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, option: list[str], address: str
+) -> None:
+    plans: list[Plan] = []
+
+    def stop(up: Up) -> None:
+        plans.append(up.plan)
+        raise LocalError("far enough")
+
+    monkeypatch.setattr(Up, "run", stop)
+    monkeypatch.setattr("local.cli.check_tools", lambda: None)
+    run(capsys, "up", "--listen", "127.0.0.9")
+    layout = Layout()
+    layout.make_directories()
+    balancers = {name: BalancerRecord(address=plans[0].options.listen) for name in (PUBLIC, INTERNAL)}
+    Deployment.create(
+        layout,
+        DeploymentRecord(
+            subnet=IPv4Network("10.213.7.0/24"), ports=plans[0].ports, issuer="", balancers=balancers, user_data={}
+        ),
+    )
+    run(capsys, "up", *option)
+    assert str(plans[1].options.listen) == address
 
 
 def test_what_is_made_does_not_depend_on_the_users_umask(
