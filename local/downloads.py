@@ -33,11 +33,12 @@ _CA_VARIABLES = (
     "REQUESTS_CA_BUNDLE",
 )
 
-# How this host reaches registries.
+# How this host reaches registries, as the tools in a build root understand it too.
 _PASSED = (
     *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
     *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "npm_config_registry", "NPM_CONFIG_REGISTRY"),
 )
+_CA_OF_THE_HOST = "SSL_CERT_FILE"
 
 _KEEP = """#!/bin/sh
 # apt names the packages that it is about to install, one a line.
@@ -105,9 +106,14 @@ class Downloads:
                 shutil.rmtree(work, ignore_errors=True)
 
 
+def registry_access(host: Mapping[str, str]) -> dict[str, str]:
+    """What of the environment `host` a process needs in order to prepare builds; see `Downloads.environment`."""
+    return {name: host[name] for name in (*_PASSED, _CA_OF_THE_HOST) if name in host}
+
+
 def host_ca_file(host: Mapping[str, str]) -> Path | None:
     """The bundle of certificate authorities that this host trusts, if it has one."""
-    for text in (host.get("SSL_CERT_FILE", ""), *_HOST_CA_FILES):
+    for text in (host.get(_CA_OF_THE_HOST, ""), *_HOST_CA_FILES):
         if text and Path(text).is_file():
             return Path(text).resolve()
     return None

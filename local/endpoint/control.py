@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local.base_root import DEFAULT_MIRROR
+from local.downloads import registry_access
 from local.endpoint.account import ACCOUNT, HOST, REGION, environment
 from local.errors import LocalError
 from local.layout import REPOSITORY, Layout
@@ -54,6 +55,7 @@ class Endpoint:
             environment={
                 "PATH": os.environ.get("PATH", os.defpath),
                 "LANG": "C.UTF-8",
+                **registry_access(os.environ),  # for the images that it builds
                 MARKER: self.layout.unit("endpoint"),
                 **environment(port),
             },
@@ -86,8 +88,9 @@ class Endpoint:
             ) from None
 
     def _answers(self) -> bool:
+        directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with urllib.request.urlopen(f"{self.url}/favicon.ico", timeout=10):  # noqa: S310 - http, to ourselves
+            with directly.open(f"{self.url}/favicon.ico", timeout=10):
                 return True
         except urllib.error.HTTPError:
             return True
