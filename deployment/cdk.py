@@ -79,11 +79,10 @@ def _run(command: Sequence[str], environment: Mapping[str, str], interrupted: st
 
 
 def _interrupted(aws: Aws, hints: Hints) -> str:
-    name, region = STACK, aws.region
     return (
         "interrupted. CloudFormation carries on with what it has begun.\n"
-        f"  look at it:     aws cloudformation describe-stack-events --stack-name {name} --region {region}\n"
-        f"  stop an update: aws cloudformation cancel-update-stack --stack-name {name} --region {region}\n"
+        f"  look at it:     {hints.stack_events(aws.region)}\n"
+        f"  stop an update: {hints.cancel_update(aws.region)}\n"
         f"  when it has ended, deploy again: {hints.deploy}   or remove everything: {hints.destroy}"
     )
 

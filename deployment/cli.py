@@ -91,6 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--no-wait", action="store_true", help="leave once the workflow has started")
     up.add_argument("--follow", metavar="ARN", help="only follow this execution of the workflow")
     up.add_argument(
+        "--after-running",
+        action="store_true",
+        help="if an execution is under way, follow it to its end first, whichever that is, then deploy",
+    )
+    up.add_argument(
         "--admitted-cidr",
         type=_cidr,
         metavar="CIDR",
@@ -130,6 +135,7 @@ def _deploy(arguments: argparse.Namespace) -> None:
     options = DeployOptions(
         confirm=not arguments.yes,
         wait=not arguments.no_wait,
+        after_running=arguments.after_running,
         context=tuple(arguments.context),
         admitted_cidr=arguments.admitted_cidr,
         image_scanning=arguments.image_scanning,

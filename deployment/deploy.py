@@ -12,7 +12,7 @@ from deployment.bootstrap import check_bootstrapped
 from deployment.cdk import check_cli, deploy_stack
 from deployment.console import Console
 from deployment.endpoint import find_endpoint
-from deployment.errors import DeploymentError, NotStartedError, before_anything_starts
+from deployment.errors import DeploymentError, InterruptedByUserError, NotStartedError, before_anything_starts
 from deployment.execution import running_executions, start, state_machine_arn
 from deployment.facilities import image_scanning, reserved_concurrency
 from deployment.follow import Follower
@@ -30,6 +30,7 @@ class DeployOptions:
 
     confirm: bool = True
     wait: bool = True
+    after_running: bool = False
     context: tuple[str, ...] = ()
     admitted_cidr: str | None = None
     image_scanning: bool | None = None
@@ -52,9 +53,11 @@ def deploy(options: DeployOptions, environment: Mapping[str, str], console: Cons
             raise NotStartedError("there is no terminal to confirm changes at: run it in one, or pass --yes")
         parameters = _check_account(options, settings, aws, console)
         running = _running_execution(aws, names)
-    if running is not None:
+    if running is not None and not options.after_running:
         _follow_instead(running, options, aws, console)
     else:
+        if running is not None:
+            _follow_first(running, options, aws, console)
         console.line(f"cdk deploy {STACK}")
         deploy_stack(aws, parameters=parameters, context=options.context, confirm=options.confirm, hints=options.hints)
         console.line("stack deployed")
@@ -81,7 +84,7 @@ def _check_account(options: DeployOptions, settings: ProjectSettings, aws: Aws, 
         console.line(
             "nobody will be told about failures: imagebuilder.imageBuilderEmailAddress in cdk.json is a placeholder"
         )
-    console.line(f"CDK bootstrap resources of version {check_bootstrapped(aws, identity)}")
+    console.line(f"CDK bootstrap resources of version {check_bootstrapped(aws, identity, options.hints)}")
     stack: Stack | None = find_stack(aws)
     check_deployable(stack, aws, options.hints)
     console.line(f"stack {STACK}: {stack.status if stack else 'not there yet'}")
@@ -111,9 +114,20 @@ def _follow_instead(execution_arn: str, options: DeployOptions, aws: Aws, consol
     if not (options.confirm and console.confirm(f"{text}\nFollow it?")):
         raise NotStartedError(
             f"{text}\n  follow it: {options.hints.follow(execution_arn)}\n"
-            f"  stop it:   aws stepfunctions stop-execution --execution-arn {execution_arn} --region {aws.region}"
+            f"  stop it:   {options.hints.stop(execution_arn, aws.region)}"
         )
     Follower(aws, Waiter(console, options.poll), options.hints).follow(execution_arn)
+
+
+def _follow_first(execution_arn: str, options: DeployOptions, aws: Aws, console: Console) -> None:
+    """Follows what runs already to its end, whichever that is: what is deployed next takes its place."""
+    console.line(f"a deployment is under way, which is followed first: {execution_arn}")
+    try:
+        Follower(aws, Waiter(console, options.poll), options.hints).follow(execution_arn)
+    except InterruptedByUserError:
+        raise
+    except DeploymentError as error:
+        console.line(str(error))
 
 
 def _run_workflow(options: DeployOptions, names: ParameterNames, aws: Aws, console: Console) -> bool:

@@ -57,21 +57,21 @@ def destroy(options: DestroyOptions, environment: Mapping[str, str], console: Co
         identity = identify(aws)
         console.line(f"account {identity.account}, region {aws.region}, as {identity.arn}")
         inventory = take_inventory(aws, names)
-        _check_removable(inventory.stack, aws)
+        _check_removable(inventory.stack, aws, options.hints)
     if inventory.is_empty:
         console.line(f"there is nothing to remove: no stack {STACK}, no image of it")
     else:
         _confirm(inventory, options, console)
         _remove(inventory, names, aws, Waiter(console, options.poll), options.hints)
-    _tell_what_stays(identity, aws, console)
+    if options.hints.on_aws:
+        _tell_what_stays(identity, aws, console)
 
 
-def _check_removable(stack: Stack | None, aws: Aws) -> None:
+def _check_removable(stack: Stack | None, aws: Aws, hints: Hints) -> None:
     if stack is not None and stack.status in _UPDATING:
         raise NotStartedError(
             f"the stack {STACK} is in state {stack.status}, in which CloudFormation deletes nothing. Wait until it has "
-            f"ended, or stop an update: aws cloudformation cancel-update-stack --stack-name {STACK} "
-            f"--region {aws.region}"
+            f"ended, or stop an update: {hints.cancel_update(aws.region)}"
         )
 
 

@@ -145,5 +145,5 @@ class Follower:
         return (
             "  The execution goes on.\n"
             f"  follow it: {self._hints.follow(arn)}\n"
-            f"  stop it:   aws stepfunctions stop-execution --execution-arn {arn} --region {self._aws.region}"
+            f"  stop it:   {self._hints.stop(arn, self._aws.region)}"
         )

@@ -64,8 +64,7 @@ def check_deployable(stack: Stack | None, aws: Aws, hints: Hints) -> None:
     """Raises `NotStartedError` with what to do, when the stack is in a state that no deployment can start from."""
     if stack is None:
         return
-    name, region = STACK, aws.region
-    said = f"the stack {name} is in state {stack.status}"
+    said = f"the stack {STACK} is in state {stack.status}"
     if stack.status in _TO_BE_REMOVED:
         cause = "".join(f" It began with {text}." for text in first_failure(aws, stack))
         raise NotStartedError(
@@ -75,13 +74,12 @@ def check_deployable(stack: Stack | None, aws: Aws, hints: Hints) -> None:
         raise NotStartedError(f"{said} ({stack.reason or 'no reason given'}). Finish removing it: {hints.destroy}")
     if stack.status in _TO_BE_CONTINUED:
         raise NotStartedError(
-            f"{said} ({stack.reason or 'no reason given'}). Remove the cause, then run: aws cloudformation "
-            f"continue-update-rollback --stack-name {name} --region {region}; when that has ended, deploy again"
+            f"{said} ({stack.reason or 'no reason given'}). Remove the cause, then run: "
+            f"{hints.continue_rollback(aws.region)}; when that has ended, deploy again"
         )
     if stack.status.endswith("_IN_PROGRESS"):
         raise NotStartedError(
-            f"{said}: somebody works on it. Wait until that has ended; look with: aws cloudformation "
-            f"describe-stack-events --stack-name {name} --region {region} --max-items 20"
+            f"{said}: somebody works on it. Wait until that has ended; look with: {hints.stack_events(aws.region)}"
         )
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +34,12 @@ class Commands:
             return self._run(command, self.layout.run, output.fileno())
 
     def deploy(self, context: Mapping[str, str], admitted_cidr: str) -> int:
-        """`python -m deployment deploy`: the stack and the workflow, followed to its end."""
+        """`python -m deployment deploy`: the stack and the workflow, followed to its end.
+
+        An execution that an interrupted run has left running is followed first: nobody else could stop it.
+        """
         words = [word for key, value in context.items() for word in ("--context", f"{key}={value}")]
-        return self._deployment("deploy", "--admitted-cidr", admitted_cidr, *words)
+        return self._deployment("deploy", "--after-running", "--admitted-cidr", admitted_cidr, *words)
 
     def destroy(self) -> int:
         """`python -m deployment destroy`: all that was deployed."""
@@ -46,21 +50,28 @@ class Commands:
         return self._run([sys.executable, "-m", "deployment", command, *common, *options], REPOSITORY)
 
     def _run(self, command: Sequence[str], directory: Path, output: int | None = None) -> int:
-        process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", *command],
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=None if output is None else subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is ours to explain: here it means something else than on AWS
-            env={**_without_aws(), **Endpoint(self.layout).environment, MARKER: self.layout.unit("command")},
-        )
-        try:
-            return process.wait()
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        # What is killed leaves its temporary files; here they go with the command, or with the deployment.
+        with tempfile.TemporaryDirectory(dir=self.layout.run, prefix="tmp-", ignore_cleanup_errors=True) as scratch:
+            process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "TERM", *command],
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=None if output is None else subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is ours to explain: here it means something else than on AWS
+                env=self._environment(scratch),
+            )
+            try:
+                return process.wait()
+            finally:
+                if process.poll() is None:
+                    # Not SIGTERM, at which it would explain what its end means on AWS.
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+
+    def _environment(self, scratch: str) -> dict[str, str]:
+        ours = {"TMPDIR": scratch, MARKER: self.layout.unit("command")}
+        return {**_without_aws(), **Endpoint(self.layout).environment, **ours}
 
 
 def _without_aws() -> dict[str, str]:

@@ -29,8 +29,6 @@ from local.progress import Progress, follow
 from local.record import INTERNAL, PUBLIC, BalancerRecord, DeploymentRecord
 from local.traces import MARKER
 
-_KEPT = "not finished; what was there stays, and what the workflow has begun goes on"
-
 
 class DeploymentFailedError(LocalError):
     """The stack or the workflow failed, as it would on AWS; the endpoint and what was deployed before stay.
@@ -112,11 +110,18 @@ class Up:
     def _give_up(self, current: Deployment | None) -> None:
         self.cancel.set()
         self.giving_up()
+        words = self._what_goes_on() if current else "stopping what was started"
         # Nobody may be left to read it: a terminal that is gone is one reason to give up.
         with suppress(OSError):
-            self.progress.line("deployment", _KEPT if current else "not finished; stopping what was started")
+            self.progress.line("deployment", f"not finished; {words}")
         if not current:
             Cleanup(self.layout, ControlGroups()).stop()
+
+    def _what_goes_on(self) -> str:
+        return (
+            "what was there stays, and what the workflow has begun goes on; follow it to its end and deploy again: "
+            f"{self.layout.deploy_command}   or remove all: {self.layout.destroy_command}"
+        )
 
     def _prepare(self) -> Deployment:
         """What AWS would be: a base image, a network without machines, and the endpoint, bootstrapped."""

@@ -31,8 +31,15 @@ NAME = "tests-killed"
 LISTEN = "127.83.0.3"
 
 
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory for temporary files of the commands, and of nothing else."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return tmp_path
+
+
 def leftovers() -> list[str]:
-    """What of the deployment is still on the host: processes, mounts, network namespaces, devices, directories."""
+    """What of the deployment is still on the host: processes, mounts, network namespaces, devices, files."""
     layout = Layout(NAME)
     needle = os.fsencode(str(layout.state))
     found = []
@@ -49,7 +56,7 @@ def leftovers() -> list[str]:
     found += [f"device {line}" for line in devices.splitlines() if line.split("@")[0].split()[0] == layout.bridge]
     if layout.state.exists():
         found.append(f"directory {layout.state}")
-    return found
+    return found + [f"temporary file {path}" for path in Path(os.environ["TMPDIR"]).iterdir()]
 
 
 @contextmanager

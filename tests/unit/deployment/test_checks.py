@@ -45,7 +45,7 @@ def events(*entries: dict[str, Any]) -> Call:
 
 def test_the_version_of_the_bootstrap_resources() -> None:
     aws = StubbedAws([Call("ssm", "get_parameter", BOOTSTRAP, {"Parameter": {"Value": "28"}})])
-    assert check_bootstrapped(aws, IDENTITY) == "28"
+    assert check_bootstrapped(aws, IDENTITY, HINTS) == "28"
     aws.stubs.assert_all_made()
 
 
@@ -54,7 +54,7 @@ def test_an_account_that_is_not_bootstrapped_gets_the_command() -> None:
     with pytest.raises(
         NotStartedError, match=f"Run once: source .venv/bin/activate && cdk bootstrap aws://{ACCOUNT}/eu-central-1$"
     ):
-        check_bootstrapped(aws, IDENTITY)
+        check_bootstrapped(aws, IDENTITY, HINTS)
 
 
 def test_no_stack_is_none() -> None:

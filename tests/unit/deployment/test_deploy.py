@@ -13,7 +13,7 @@ import pytest
 from deployment import deploy as module
 from deployment.account import Aws
 from deployment.deploy import DeployOptions, deploy, follow
-from deployment.errors import DeploymentError, NotStartedError
+from deployment.errors import DeploymentError, InterruptedByUserError, NotStartedError
 from deployment.hints import Hints
 from tests.unit.deployment.histories import described, told
 from tests.unit.deployment.support import EXECUTION, IDENTITY, MACHINE, Screen, StubbedAws, describe_stack, no_stack
@@ -188,7 +188,63 @@ def test_following_later_ends_with_the_endpoints_too(monkeypatch: pytest.MonkeyP
     assert run.deployed == []
 
 
+FAILED = Call(
+    "stepfunctions",
+    "describe_execution",
+    {"executionArn": EXECUTION},
+    {**described("FAILED").answer, "cause": "no capacity"},
+)
+
+
+@pytest.mark.parametrize(
+    ("ended", "words"),
+    [(described("SUCCEEDED"), "is followed first"), (FAILED, "the deployment failed: no capacity")],
+    ids=["succeeded", "failed"],
+)
+def test_when_asked_to_it_deploys_once_the_execution_that_runs_has_ended(
+    monkeypatch: pytest.MonkeyPatch, ended: Call, words: str
+) -> None:
+    run = Run(monkeypatch, [*RUNNING, ended, told([]), WORKFLOW, described("SUCCEEDED"), told([]), PUBLISHED])
+    run(replace(OPTIONS, after_running=True))
+    assert (len(run.deployed), len(run.started)) == (1, 1)
+    assert words in run.screen.text
+
+
+def test_ctrl_c_while_it_follows_first_deploys_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deployment.follow.Follower._describe", interrupt)
+    run = Run(monkeypatch, RUNNING)
+    with pytest.raises(InterruptedByUserError, match="The execution goes on"):
+        run(replace(OPTIONS, after_running=True))
+    assert (run.deployed, run.started) == ([], [])
+
+
+def test_without_a_running_execution_there_is_nothing_to_follow_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(monkeypatch, [*FIRST_TIME, WORKFLOW, described("SUCCEEDED"), told([]), PUBLISHED])
+    run(replace(OPTIONS, after_running=True))
+    assert len(run.deployed) == 1
+
+
 def test_messages_name_the_commands_as_the_user_must_call_them() -> None:
     hints = Hints("--local --name x")
-    assert hints.follow("arn:x") == "bash deploy.sh --local --name x --follow arn:x"
     assert hints.verify == "bash execute_e2e_tests.sh --local --name x"
+    assert hints.destroy == "bash destroy.sh --local --name x"
+
+
+@pytest.mark.parametrize("options", ["--local", "--local --name x"])
+def test_no_message_about_a_local_deployment_names_a_command_for_an_account(options: str) -> None:
+    hints = Hints(options)
+    named = [
+        *(hints.follow("arn:x"), hints.stop("arn:x", "eu-central-1"), hints.stack_events("eu-central-1")),
+        *(hints.cancel_update("eu-central-1"), hints.continue_rollback("eu-central-1")),
+        *hints.bootstrap("123456789012", "eu-central-1").split(" && "),
+    ]
+    name = options.removeprefix("--local")
+    known = {
+        f"bash deploy.sh {options}",
+        f"bash destroy.sh {options}",
+        f".venv/bin/python -m local logs endpoint{name}",
+    }
+    assert set(named) == known

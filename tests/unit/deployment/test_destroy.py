@@ -17,6 +17,7 @@ from deployment.console import Console
 from deployment.destroy import DestroyOptions, destroy
 from deployment.emptying import empty_bucket
 from deployment.errors import DeploymentError, InterruptedByUserError, NotStartedError
+from deployment.hints import Hints
 from deployment.inventory import Inventory
 from deployment.stack import Stack
 from deployment.waiting import Waiter
@@ -104,6 +105,11 @@ def test_afterwards_nothing_is_left(aws: MotoAws, screen: Screen) -> None:
     assert existing(aws, snapshots) == []
     assert "nothing is left" in lines
     assert any(f"delete-stack --stack-name CDKToolkit --region {aws.region}" in line for line in lines)
+
+
+def test_without_an_account_of_the_users_nothing_is_said_of_what_stays_in_it(aws: MotoAws, screen: Screen) -> None:
+    del aws
+    assert "delete-stack" not in "\n".join(remove(screen, replace(OPTIONS, hints=Hints("--local"))))
 
 
 def test_images_of_others_stay(aws: MotoAws, screen: Screen) -> None:

@@ -25,6 +25,8 @@ class Started:
 
     def __init__(self, command: list[str], **options: Any) -> None:
         Started.command, Started.options = command, options
+        scratch = Path(options["env"]["TMPDIR"])
+        (scratch / "secure-proxy-cdk-x/asset").mkdir(parents=True)
 
     def wait(self) -> int:
         return 3
@@ -56,6 +58,11 @@ def test_the_deployment_is_told_settings_and_who_is_admitted_and_asks_nothing(la
     assert (options.yes, options.admitted_cidr) == (True, "127.0.0.1/32")
 
 
+def test_a_rerun_deploys_once_the_execution_of_an_interrupted_run_has_ended(layout: Layout) -> None:
+    Commands(layout).deploy({}, "127.0.0.1/32")
+    assert understood().after_running
+
+
 def test_its_hints_name_this_deployment(layout: Layout) -> None:
     Commands(layout).destroy()
     assert understood().hint_options == "--local --name other"
@@ -73,3 +80,10 @@ def test_commands_find_the_endpoint_and_the_users_profile_leads_nowhere(layout: 
 def test_bootstrapping_runs_away_from_the_app(layout: Layout) -> None:
     assert Commands(layout).bootstrap(layout.logs / "bootstrap.log") == 3
     assert not (Started.options["cwd"] / "cdk.json").exists()
+
+
+def test_what_a_command_leaves_behind_goes_with_it(layout: Layout) -> None:
+    Commands(layout).destroy()
+    scratch = Path(Started.options["env"]["TMPDIR"])
+    assert scratch.parent == layout.run
+    assert not scratch.exists()

@@ -232,4 +232,6 @@ def test_an_interrupted_update_leaves_what_was_there(scene: Scene, monkeypatch: 
     with pytest.raises(KeyboardInterrupt):
         scene.run()
     assert scene.stopped == 0
-    assert "what was there stays" in scene.output.getvalue()
+    said = scene.output.getvalue()
+    assert "what was there stays" in said
+    assert "deploy again: bash deploy.sh --local --name scene   or remove all: bash destroy.sh --local --name" in said
