@@ -19,11 +19,10 @@ For tests and other programs
 
     deployment.record                 subnet, listen (the public address), ports, issuer, machines' names
     deployment.machines               {name: Machine}; .machine(name); .with_role("secure-proxy" | "mock-servers")
-    deployment.launch(role)           one more machine of a role, put behind its load balancer; .terminate(name)
+    deployment.terminate(name)        shut a machine down and remove it
     deployment.health()               {"public" | "internal": [TargetHealth]}
     deployment.trust_file()           writes and names the CA file for clients
     deployment.dns.set(name, addr)    answer a name with another address
-    deployment.move_internal_balancer()   the internal load balancer and its name move to another address
 
 `local.machine.Machine`:
 

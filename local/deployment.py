@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from pathlib import Path
 
 from local.balancer import Balancer, BalancerTarget, Listener, TargetHealth
@@ -16,7 +15,7 @@ from local.locks import locked
 from local.machine import SHUTDOWN_GRACE, Machine, MachineDescription
 from local.name_server import DOMAIN, NameServer
 from local.network import Network
-from local.record import INTERNAL, PUBLIC, DeploymentRecord, ListenerRecord, Ports, RecordFile
+from local.record import PUBLIC, DeploymentRecord, ListenerRecord, Ports, RecordFile
 from stacks.names import MOCK_SERVERS_IMAGE, SECURE_PROXY_IMAGE
 
 PROXY = "secure-proxy"
@@ -127,18 +126,6 @@ class Deployment:
             for name, listeners in self.listeners().items():
                 balancers[name].apply(listeners)
 
-    def launch(self, role: str, name: str | None = None, user_data: str | None = None) -> Machine:
-        """Boot one more machine of a role, with the role's user data if none is given, and put it behind its balancer.
-
-        The balancer sends it connections once it is healthy. Raises `LocalError`.
-        """
-        image = self._image(role)
-        if image is None:
-            raise LocalError(f"there is no image {role}")
-        if user_data is None:
-            user_data = self.record.user_data.get(role)
-        return self._launch(image, name, user_data, None)
-
     def launch_instance(self, instance_id: str, image_id: str, user_data: str | None) -> Machine:
         """Boot a machine that is the EC2 instance of that id; which listeners send to it is theirs to say.
 
@@ -147,62 +134,7 @@ class Deployment:
         image = self.images.get(image_id)
         if image is None:
             raise LocalError(f"there is no image {image_id}")
-        if user_data is not None:
-            given = {role_of(image.name): user_data}
-            RecordFile(self.layout).change(
-                lambda record: record.model_copy(update={"user_data": {**record.user_data, **given}})
-            )
-        return self._launch(image, None, user_data, instance_id)
-
-    def terminate(self, name: str, grace: float = SHUTDOWN_GRACE) -> None:
-        """Take a machine from behind its balancer, shut it down within `grace` seconds and remove its disk."""
-        machine = self.machine(name)
-        self._forget(name)
-        self.apply_listeners()
-        machine.remove(grace)
-
-    def move_internal_balancer(self, address: IPv4Address | None = None) -> IPv4Address:
-        """Move the internal load balancer to another address of its range (the next free one by default) and its name
-        with it, as AWS may do with an NLB's. Connections through the former address end. Returns the address.
-        """
-        former = self.record.internal
-        target = address or next(free for free in self.network.balancer_addresses() if free != former)
-        self.network.add_address(target)
-        RecordFile(self.layout).change(lambda record: record.with_balancer(INTERNAL, address=target))
-        self.apply_listeners()
-        self.dns.set(BACKEND_HOST, target)
-        if target != former:
-            self.network.remove_address(former)
-        return target
-
-    def health(self) -> dict[str, list[TargetHealth]]:
-        """What each load balancer thinks of its targets."""
-        return {name: balancer.health() for name, balancer in self.balancers.items()}
-
-    def trust_file(self) -> Path:
-        """Write the proxies' certificates to the CA file that clients use, and return its path.
-
-        A proxy that has not come to making its certificate cannot serve yet and is left out.
-        """
-        certificates = []
-        for machine in self.with_role(PROXY):
-            with suppress(FileNotFoundError):
-                path = machine.root / "nginx/etc/nginx/certs/servercert.pem"
-                certificates.append(path.read_text(encoding="ascii"))
-        with locked(self.layout.run / "trust.lock", wait=True):
-            new = self.layout.ca_file.with_suffix(".new")
-            new.write_text("".join(certificates), encoding="ascii")
-            new.chmod(0o644)
-            new.replace(self.layout.ca_file)
-        return self.layout.ca_file
-
-    def _image(self, role: str) -> Image | None:
-        """The newest image of a role."""
-        images = [image for image in self.images.all() if role_of(image.name) == role]
-        return max(images, key=lambda image: image.description.created, default=None)
-
-    def _launch(self, image: Image, name: str | None, user_data: str | None, instance_id: str | None) -> Machine:
-        machine = self._reserve(image, name, user_data, instance_id)
+        machine = self._reserve(image, user_data, instance_id)
         try:
             machine.launch(image.root, self.network)
         except BaseException:
@@ -212,7 +144,50 @@ class Deployment:
         self.apply_listeners()
         return machine
 
-    def _reserve(self, image: Image, name: str | None, user_data: str | None, instance_id: str | None) -> Machine:
+    def terminate(self, name: str, grace: float = SHUTDOWN_GRACE) -> None:
+        """Take a machine from behind its balancer, shut it down within `grace` seconds and remove its disk."""
+        machine = self.machine(name)
+        self._forget(name)
+        self.apply_listeners()
+        machine.remove(grace)
+
+    def health(self) -> dict[str, list[TargetHealth]]:
+        """What each load balancer thinks of its targets."""
+        return {name: balancer.health() for name, balancer in self.balancers.items()}
+
+    def trust_file(self) -> Path:
+        """Write the proxies' certificates to the CA file that clients use, and return its path.
+
+        Raises `LocalError` if there is none: nobody could verify a proxy.
+        """
+        if not self.collect_certificates():
+            proxies = ", ".join(machine.name for machine in self.with_role(PROXY)) or "there is none"
+            raise LocalError(f"no proxy of deployment {self.layout.name!r} has made a certificate: {proxies}")
+        return self.layout.ca_file
+
+    def collect_certificates(self) -> int:
+        """Write the CA file; how many proxies' certificates it holds.
+
+        A proxy that has not come to making its certificate cannot serve yet and is left out.
+        """
+        certificates = []
+        for machine in self.machines.values():
+            if machine.certificate is not None:
+                with suppress(FileNotFoundError):
+                    certificates.append(machine.certificate.read_text(encoding="ascii"))
+        with locked(self.layout.run / "trust.lock", wait=True):
+            new = self.layout.ca_file.with_suffix(".new")
+            new.write_text("".join(certificates), encoding="ascii")
+            new.chmod(0o644)
+            new.replace(self.layout.ca_file)
+        return len(certificates)
+
+    def _image(self, role: str) -> Image | None:
+        """The newest image of a role."""
+        images = [image for image in self.images.all() if role_of(image.name) == role]
+        return max(images, key=lambda image: image.description.created, default=None)
+
+    def _reserve(self, image: Image, user_data: str | None, instance_id: str) -> Machine:
         """A name and an address. Known before it runs: whatever happens from here on, the machine is found."""
         role = role_of(image.name)
         with RecordFile(self.layout).locked() as record:
@@ -223,7 +198,7 @@ class Deployment:
             if address is None:
                 raise LocalError(f"{record.subnet} has no address left for another machine")
             description = MachineDescription(
-                name=name or next(free for n in range(1, 256) if (free := f"{role}-{n}") not in present),
+                name=next(free for n in range(1, 256) if (free := f"{role}-{n}") not in present),
                 role=role,
                 image=image.name,
                 image_id=image.image_id,
@@ -232,9 +207,8 @@ class Deployment:
                 address=self.network.interface(address),
                 resolver=self.network.gateway,
                 user_data=user_data,
+                certificate=_certificate(image),
             )
-            if description.name in present:
-                raise LocalError(f"there is a machine {description.name} already")
             machine = Machine(self.layout, description)
             machine.describe()
             RecordFile(self.layout).write(record.model_copy(update={"machines": (*record.machines, description.name)}))
@@ -256,6 +230,14 @@ def role_of(image: str) -> str:
     return _ROLES.get(image, image)
 
 
+def _certificate(image: Image) -> str | None:
+    """Where machines of an image keep their certificate, seen from their root directory; None if they have none."""
+    if role_of(image.name) != PROXY:
+        return None
+    parameters = image.description.parameters
+    return f"{parameters['JailBaseDir']}{parameters['ProxyBaseDir']}/certs/servercert.pem"
+
+
 def _load(layout: Layout, names: Sequence[str]) -> list[Machine]:
     """The machines of those names; one that is gone in the meantime is none."""
     return [machine for name in names if (machine := Machine.find(layout, name))]
@@ -265,7 +247,6 @@ def _listener(listener: ListenerRecord, machines: Sequence[Machine]) -> Listener
     targets = tuple(
         BalancerTarget(machine.name, machine.address, listener.target_port)
         for machine in machines
-        if machine.role == listener.role
-        and (machine.description.instance_id is None or machine.instance_id in listener.registered)
+        if machine.role == listener.role and machine.instance_id in listener.registered
     )
     return Listener(listener.port, targets, listener.health_check)

@@ -38,7 +38,8 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class MachineDescription(BaseModel):
     """What a machine was launched with. Without a resolver it is isolated: its cable leads nowhere.
 
-    `instance_id` is that of the EC2 instance that the machine is, None if it is none.
+    `instance_id` is that of the EC2 instance that the machine is, None if it is none. `certificate` is the path,
+    inside, of the certificate that it makes for itself; None if it makes none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,6 +53,7 @@ class MachineDescription(BaseModel):
     address: IPv4Interface
     resolver: IPv4Address | None
     user_data: str | None
+    certificate: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,12 @@ class Machine:
     def root(self) -> Path:
         """The machine's root directory, seen from the host."""
         return self.directory / "root"
+
+    @property
+    def certificate(self) -> Path | None:
+        """The file of the machine's own certificate, seen from the host; None if it is to have none."""
+        inside = self.description.certificate
+        return None if inside is None else self.root / inside.lstrip("/")
 
     @property
     def namespace(self) -> Namespace:

@@ -81,17 +81,9 @@ class Network:
         self.add_address(self.gateway)
         _ip("link", "set", self.bridge, "up")
 
-    def exists(self) -> bool:
-        return self.bridge in interfaces(self.bridge)
-
     def add_address(self, address: IPv4Address) -> None:
         """Give the host `address` on the bridge; nothing happens if it has it."""
         _ip("address", "replace", str(self.interface(address)), "dev", self.bridge)
-
-    def remove_address(self, address: IPv4Address) -> None:
-        """Take `address` from the host again."""
-        if str(address) in _ip("-4", "-oneline", "address", "show", "dev", self.bridge):
-            _ip("address", "delete", str(self.interface(address)), "dev", self.bridge)
 
 
 @dataclass(frozen=True)

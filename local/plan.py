@@ -62,9 +62,6 @@ class Plan:
             wss=settings.proxy_settings.wss_proxy_bind_port,
             oauth=settings.proxy_settings.o_auth_proxy_bind_port,
             health=HEALTH_PORT,
-            tcp_backend=settings.wss_backend_port,
-            oauth_backend=settings.o_auth_backend_port,
-            authorizer=settings.mock_servers.authorizer_port,
         )
 
     @property

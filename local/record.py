@@ -24,22 +24,19 @@ INTERNAL = "internal"
 
 
 class Ports(BaseModel):
-    """The ports that clients, the proxies and the mock servers are configured with."""
+    """The ports that the proxies are configured with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     wss: int
     oauth: int
     health: int
-    tcp_backend: int
-    oauth_backend: int
-    authorizer: int
 
 
 class ListenerRecord(BaseModel):
     """A port of a load balancer, and the target group behind it.
 
-    Targets are the machines of `role` whose instance is `registered`, and those that are no EC2 instances.
+    Targets are the machines of `role` whose EC2 instance is `registered`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,17 +67,11 @@ class DeploymentRecord(BaseModel):
     issuer: str
     balancers: Mapping[str, BalancerRecord]
     machines: tuple[str, ...] = ()
-    user_data: Mapping[str, str]
 
     @property
     def listen(self) -> IPv4Address:
         """Where clients find the proxies."""
         return self.balancers[PUBLIC].address
-
-    @property
-    def internal(self) -> IPv4Address:
-        """Where the proxies find the mock servers."""
-        return self.balancers[INTERNAL].address
 
     def with_balancer(self, name: str, **changes: object) -> DeploymentRecord:
         """This record with `changes` made to one load balancer."""
@@ -109,7 +100,7 @@ class RecordFile:
     def write(self, record: DeploymentRecord) -> None:
         """Write the record, whole or not at all."""
         new = self.layout.record.with_suffix(".new")
-        new.touch(mode=0o600)  # user data are nobody else's business
+        new.touch(mode=0o600)
         new.write_text(record.model_dump_json(indent=2), encoding="utf-8")
         new.replace(self.layout.record)
 

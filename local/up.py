@@ -78,6 +78,7 @@ class Up:
         except BaseException:
             self._give_up(current)
             raise
+        deployment.trust_file()
         return deployment
 
     def _current(self) -> Deployment | None:
@@ -152,7 +153,6 @@ class Up:
                 PUBLIC: BalancerRecord(address=self.plan.options.listen),
                 INTERNAL: BalancerRecord(address=internal),
             },
-            user_data={},
         )
         deployment = Deployment.create(self.layout, record)
         deployment.dns.start({BACKEND_HOST: internal})

@@ -61,7 +61,7 @@ class DeploymentWorld:
         machine = self.deployment.launch_instance(instance_id, image_id, user_data)
         try:
             machine.wait_booted()
-            self.deployment.trust_file()
+            self.deployment.collect_certificates()
         except BaseException:
             self.deployment.terminate(machine.name)
             raise
@@ -72,7 +72,7 @@ class DeploymentWorld:
         machine = self.deployment.of_instance(instance_id)
         if machine:
             self.deployment.terminate(machine.name, _SHUTDOWN)
-            self.deployment.trust_file()
+            self.deployment.collect_certificates()
 
     def states(self) -> Mapping[str, str]:
         """See `World`."""

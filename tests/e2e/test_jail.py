@@ -11,6 +11,7 @@ import pytest
 
 from local.deployment import PROXY, Deployment
 from local.machine import Machine
+from tests.machines import launch
 
 pytestmark = pytest.mark.machine
 
@@ -103,7 +104,7 @@ def test_nginx_writes_only_logs_cache_and_run(proxy: Machine, jail: Path) -> Non
 
 
 def test_two_machines_of_one_image_have_different_keys(deployment: Deployment, proxy: Machine) -> None:
-    other = deployment.launch(PROXY)
+    other = launch(deployment, PROXY)
     try:
         other.wait_booted()
         keys = [(m.root / JAIL / "etc/nginx/certs/serverkey.pem").read_bytes() for m in (proxy, other)]

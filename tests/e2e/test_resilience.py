@@ -9,7 +9,9 @@ from websockets.exceptions import InvalidStatus
 
 from local.deployment import MOCKS, PROXY, Deployment
 from local.machine import Machine
+from local.record import INTERNAL
 from tests.e2e.sessions import connect, readyz, receive, within
+from tests.machines import move_internal_balancer
 
 pytestmark = pytest.mark.machine
 
@@ -86,8 +88,8 @@ def test_the_application_coming_back_heals_the_proxy(deployment: Deployment, pro
 
 def test_a_new_address_behind_the_name_is_followed(deployment: Deployment, proxy: Machine, mock: Machine) -> None:
     started = proxy.run(["systemctl", "show", "--property=ActiveEnterTimestamp", "nginx.service"]).stdout
-    former = deployment.record.internal
-    assert deployment.move_internal_balancer() != former
+    former = deployment.record.balancers[INTERNAL].address
+    assert move_internal_balancer(deployment) != former
     assert within(30, lambda: readyz(deployment)[0] == 200 and echoes(deployment))
     assert proxy.run(["systemctl", "show", "--property=ActiveEnterTimestamp", "nginx.service"]).stdout == started
 

@@ -1,4 +1,4 @@
-"""Removing a deployment with broken, missing or misleading records. (With machines: see test_machines.)"""
+"""Removing a deployment with broken, missing or misleading records. (With machines: see tests/local.)"""
 
 from __future__ import annotations
 

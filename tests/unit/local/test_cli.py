@@ -230,9 +230,7 @@ def test_a_deployment_listens_where_it_did_unless_told_otherwise(
     balancers = {name: BalancerRecord(address=plans[0].options.listen) for name in (PUBLIC, INTERNAL)}
     Deployment.create(
         layout,
-        DeploymentRecord(
-            subnet=IPv4Network("10.213.7.0/24"), ports=plans[0].ports, issuer="", balancers=balancers, user_data={}
-        ),
+        DeploymentRecord(subnet=IPv4Network("10.213.7.0/24"), ports=plans[0].ports, issuer="", balancers=balancers),
     )
     run(capsys, "up", *option)
     assert str(plans[1].options.listen) == address

@@ -12,34 +12,43 @@ import pytest
 from local.balancer import HealthCheck
 from local.deployment import MOCKS, PROXY, Deployment
 from local.errors import LocalError, NotDeployedError
+from local.images import new_image_id
 from local.layout import REPOSITORY, Layout
-from local.machine import MachineDescription
+from local.machine import Machine, MachineDescription
 from local.record import INTERNAL, PUBLIC, BalancerRecord, DeploymentRecord, ListenerRecord, Ports, RecordFile
 from local.status import client_options, status, text
+from stacks.names import MOCK_SERVERS_IMAGE, SECURE_PROXY_IMAGE
 
 READY = HealthCheck(8080, "/readyz")
+MOCK, *REST = (f"i-{number:017x}" for number in range(3))
+PROXIES = tuple(REST)
 RECORD = DeploymentRecord(
     subnet=IPv4Network("10.213.7.0/24"),
-    ports=Ports(wss=10000, oauth=11080, health=8080, tcp_backend=9000, oauth_backend=10080, authorizer=10090),
+    ports=Ports(wss=10000, oauth=11080, health=8080),
     issuer="http://mock-servers.secure-proxy.internal:10080/awsexample",
     balancers={
         PUBLIC: BalancerRecord(
             address=IPv4Address("127.0.0.2"),
             listeners=(
-                ListenerRecord(port=10000, target_port=10000, role=PROXY, health_check=READY),
-                ListenerRecord(port=11080, target_port=11080, role=PROXY, health_check=READY),
+                ListenerRecord(port=10000, target_port=10000, role=PROXY, health_check=READY, registered=PROXIES),
+                ListenerRecord(port=11080, target_port=11080, role=PROXY, health_check=READY, registered=PROXIES),
             ),
         ),
         INTERNAL: BalancerRecord(
             address=IPv4Address("10.213.7.2"),
             listeners=(
-                ListenerRecord(port=9000, target_port=9000, role=MOCKS),
-                ListenerRecord(port=10080, target_port=10081, role=MOCKS, health_check=HealthCheck(path="/oidc")),
+                ListenerRecord(port=9000, target_port=9000, role=MOCKS, registered=(MOCK,)),
+                ListenerRecord(
+                    port=10080,
+                    target_port=10081,
+                    role=MOCKS,
+                    health_check=HealthCheck(path="/oidc"),
+                    registered=(MOCK,),
+                ),
             ),
         ),
     },
     machines=(f"{MOCKS}-1", f"{PROXY}-1", f"{PROXY}-2"),
-    user_data={},
 )
 
 
@@ -54,9 +63,11 @@ def deployment(tmp_path: Path) -> Deployment:
             image=name.rpartition("-")[0],
             image_id="ami-0123456789abcdef0",
             version="1.0.1",
+            instance_id=(MOCK, *PROXIES)[number],
             address=IPv4Interface(f"10.213.7.{10 + number}/24"),
             resolver=RECORD.subnet[1],
             user_data=None,
+            certificate="/srv/jail/etc/proxy/certs/servercert.pem" if PROXY in name else None,
         )
         (layout.machines / name).mkdir()
         (layout.machines / name / "machine.json").write_text(description.model_dump_json())
@@ -99,21 +110,57 @@ def test_the_internal_balancer_sends_to_the_mock_servers(deployment: Deployment)
 
 
 def test_an_instance_is_a_target_of_the_listeners_where_it_is_registered(deployment: Deployment) -> None:
-    instance_id = "i-0123456789abcdef0"
-    machine = deployment.machine(f"{PROXY}-2")
-    described = machine.description.model_copy(update={"instance_id": instance_id})
-    (machine.directory / "machine.json").write_text(described.model_dump_json())
     wss, oauth = deployment.record.balancers["public"].listeners
-    RecordFile(deployment.layout).change(
-        lambda record: record.with_balancer(
-            "public", listeners=(wss.model_copy(update={"registered": (instance_id,)}), oauth)
-        )
-    )
+    former = oauth.model_copy(update={"registered": (PROXIES[0],)})
+    RecordFile(deployment.layout).change(lambda record: record.with_balancer("public", listeners=(wss, former)))
     found = {
         listener.port: [target.name for target in listener.targets] for listener in deployment.listeners()["public"]
     }
     assert found == {10000: [f"{PROXY}-1", f"{PROXY}-2"], 11080: [f"{PROXY}-1"]}
-    assert deployment.of_instance(instance_id) == deployment.machine(f"{PROXY}-2")
+    assert deployment.of_instance(PROXIES[1]) == deployment.machine(f"{PROXY}-2")
+
+
+def certify(deployment: Deployment, name: str, text: str) -> None:
+    """Have the machine made its certificate, in a jail that lies elsewhere than by default."""
+    certs = deployment.machine(name).root / "srv/jail/etc/proxy/certs"
+    certs.mkdir(parents=True)
+    (certs / "servercert.pem").write_text(text)
+
+
+def test_clients_trust_the_certificates_of_all_proxies_wherever_these_keep_them(deployment: Deployment) -> None:
+    certify(deployment, f"{PROXY}-1", "one\n")
+    certify(deployment, f"{PROXY}-2", "two\n")
+    certify(deployment, f"{MOCKS}-1", "of no proxy\n")
+    assert deployment.trust_file().read_text() == "one\ntwo\n"
+
+
+def test_a_proxy_that_has_not_made_its_certificate_is_left_out(deployment: Deployment) -> None:
+    certify(deployment, f"{PROXY}-2", "two\n")
+    assert deployment.trust_file().read_text() == "two\n"
+
+
+def test_no_certificate_at_all_is_an_error(deployment: Deployment) -> None:
+    with pytest.raises(LocalError, match=f"has made a certificate: {PROXY}-1, {PROXY}-2$"):
+        deployment.trust_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [(SECURE_PROXY_IMAGE, "/srv/jail/etc/proxy/certs/servercert.pem"), (MOCK_SERVERS_IMAGE, None)],
+)
+def test_where_a_machine_keeps_its_certificate_is_as_its_image_was_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, expected: str | None
+) -> None:
+    layout = Layout("paper", tmp_path / "state", tmp_path / "cache")
+    layout.make_directories()
+    deployment = Deployment.create(layout, RECORD.model_copy(update={"machines": ()}))
+    (tmp_path / "candidate").mkdir()
+    parameters = {"JailBaseDir": "/srv/jail", "ProxyBaseDir": "/etc/proxy"} if expected else {}
+    image = deployment.images.publish(tmp_path / "candidate", new_image_id(), name, "1.0.1", parameters)
+    monkeypatch.setattr(Machine, "launch", lambda *_: None)
+    monkeypatch.setattr(Deployment, "apply_listeners", lambda _: None)
+    machine = deployment.launch_instance("i-0123456789abcdef0", image.image_id, None)
+    assert machine.description.certificate == expected
 
 
 def test_changes_of_several_processes_at_once_are_all_kept(deployment: Deployment) -> None:

@@ -34,7 +34,6 @@ RECORD = DeploymentRecord(
         ),
         INTERNAL: BalancerRecord(address=IPv4Address("10.213.7.2")),
     },
-    user_data={},
 )
 
 
@@ -49,6 +48,7 @@ class Scene:
         self.there = False
         self.prepared: Callable[[], None] = lambda: None
         self.made = 0
+        self.certificates = 1
         self.asked: list[tuple[IPv4Address, list[int]]] = []
         monkeypatch.setattr("local.up.check_ports", self._check_ports)
         monkeypatch.setattr(Up, "_make_network", self._make)
@@ -58,6 +58,7 @@ class Scene:
         monkeypatch.setattr(Commands, "deploy", lambda *_: self.exit_code)
         monkeypatch.setattr(Endpoint, "running", property(lambda _: self.there))
         monkeypatch.setattr(Endpoint, "start", lambda _: None)
+        monkeypatch.setattr(Deployment, "collect_certificates", lambda _: self.certificates)
         monkeypatch.setenv(MARKER, "")  # set by `up` for its children; taken back after the test
 
     def run(self, options: UpOptions | None = None) -> Deployment:
@@ -102,6 +103,13 @@ def fail(error: BaseException) -> Callable[[], None]:
 def test_a_success_is_noted(scene: Scene) -> None:
     scene.run()
     assert scene.layout.deployed.exists()
+
+
+def test_proxies_that_nobody_can_verify_are_a_failure_that_leaves_them_to_be_looked_at(scene: Scene) -> None:
+    scene.certificates = 0
+    with pytest.raises(LocalError, match="has made a certificate"):
+        scene.run()
+    assert scene.stopped == 0
 
 
 def test_too_little_space_stops_before_anything_is_made(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
