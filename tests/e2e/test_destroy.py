@@ -109,9 +109,10 @@ def test_a_deploy_killed_on_its_way_is_removed(moment: str) -> None:
         kill_and_destroy(process)
 
 
-def test_an_interrupted_deploy_stops_what_it_started() -> None:
+@pytest.mark.parametrize("moment", ["cdk deploy EC2", "build/Parameters"])
+def test_an_interrupted_deploy_stops_what_it_started(moment: str) -> None:
     with deploying() as process:
-        read_until(process, "build/Parameters")
+        read_until(process, moment)
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(timeout=120) == 130
         assert within(5, lambda: [entry for entry in leftovers() if not entry.startswith("directory")] == [])
