@@ -19,6 +19,7 @@ AWS_DEFAULT_REGION; CDK_DEFAULT_REGION is taken from it. Everything is checked b
   --yes                         ask nothing (without it, the CDK asks before it widens permissions)
   --no-wait                     leave once the workflow has started
   --follow ARN                  only follow an execution that was started before
+  --after-running               if an execution is under way, follow it to its end first, then deploy
   --admitted-cidr CIDR          who may reach the public ports (default: as externalIp in cdk.json says, that is, the
                                 public address of this machine)
   --[no-]image-scanning         have Amazon Inspector scan new images (default: if it is switched on for EC2)
