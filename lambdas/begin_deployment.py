@@ -16,15 +16,13 @@ from lambdas.common.errors import (
 )
 from lambdas.common.images import published_images
 from lambdas.common.models import Before, GroupBefore
+from lambdas.common.rollouts import ENDING, UNDER_WAY, latest_refresh
 from lambdas.common.task import run_task
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_stepfunctions import SFNClient
-
-_ACTIVE_REFRESH = frozenset({"Pending", "InProgress", "Baking"})
-_ENDING_REFRESH = frozenset({"Cancelling", "RollbackInProgress"})
 
 
 @dataclass(frozen=True)
@@ -79,11 +77,11 @@ def _refuse_second_execution(request: BeginDeployment, sfn: SFNClient) -> None:
 
 
 def _refuse_running_rollout(group_name: str, autoscaling: AutoScalingClient) -> None:
-    latest = autoscaling.describe_instance_refreshes(AutoScalingGroupName=group_name, MaxRecords=1)["InstanceRefreshes"]
-    status = latest[0]["Status"] if latest else None
-    if status in _ENDING_REFRESH:
+    latest = latest_refresh(autoscaling, group_name)
+    status = latest["Status"] if latest else None
+    if status in ENDING:
         raise RolloutEndingError(f"an earlier instance refresh of {group_name} has the status {status}")
-    if status in _ACTIVE_REFRESH:
+    if status in UNDER_WAY:
         raise RolloutInProgressError(
             f"an instance refresh of {group_name} is under way. Wait until it has ended, or stop it with "
             f"`aws autoscaling cancel-instance-refresh --auto-scaling-group-name {group_name}`, then start again."
@@ -97,6 +95,6 @@ def _groups_before(group_names: Mapping[str, str], autoscaling: AutoScalingClien
     if missing:
         raise FleetNotFoundError(f"{', '.join(missing)} does not exist; deploy the stack again")
     return {
-        key: GroupBefore(name, found[name]["MinSize"], found[name]["DesiredCapacity"])
+        key: GroupBefore(name, found[name]["MinSize"], found[name]["MaxSize"], found[name]["DesiredCapacity"])
         for key, name in group_names.items()
     }

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from lambdas.common import clients
 from lambdas.common.errors import FleetNotFoundError, RolloutFailedError, TargetsUnhealthyError
 from lambdas.common.models import Fleet, Health, Launch
+from lambdas.common.rollouts import UNDER_WAY, latest_refresh
 from lambdas.common.task import run_task
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
+    from mypy_boto3_autoscaling.type_defs import AutoScalingGroupTypeDef
     from mypy_boto3_elbv2 import ElasticLoadBalancingv2Client
-
-_REFRESHING = frozenset({"Pending", "InProgress", "Baking"})
+    from mypy_boto3_elbv2.type_defs import TargetHealthTypeDef
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,10 @@ def handler(event: object, _context: object = None) -> Any:
 
 
 def check_health(request: CheckHealth, autoscaling: AutoScalingClient, elbv2: ElasticLoadBalancingv2Client) -> Health:
-    """Healthy: every replacement has ended well and every target group has a healthy target for each instance.
+    """Healthy: every replacement has ended well and every instance is healthy in all target groups of its group.
+
+    Of a target group that is filled from elsewhere, one healthy target is enough. Targets that are nobody's instances
+    in service do not count: old ones on their way out, and ones that people have registered beside ours.
 
     Raises `RolloutFailedError` when EC2 Auto Scaling gives up, and `TargetsUnhealthyError` when something is still
     awaited at the last permitted look; both say what and why.
@@ -55,43 +59,58 @@ def _awaited(
 ) -> Iterator[str]:
     if any(launch.replacing and launch.group_name == fleet.group_name for launch in request.launches.values()):
         yield from _awaited_of_refresh(fleet.group_name, autoscaling)
-    capacity = _capacity(fleet.group_name, autoscaling)
+    group = _group(fleet.group_name, autoscaling)
     for arn in fleet.target_group_arns:
-        yield from _awaited_of_targets(arn, capacity, elbv2)
+        if arn in group.get("TargetGroupARNs", []):
+            yield from _awaited_of_instances(arn, group, elbv2)
+        elif not any(state == "healthy" for state in _targets(arn, elbv2).values()):
+            yield f"{_name(arn)} has no healthy target"
 
 
 def _awaited_of_refresh(group_name: str, autoscaling: AutoScalingClient) -> Iterator[str]:
-    # Listed newest first; BeginDeployment made sure that none was under way before this deployment's.
-    refresh = autoscaling.describe_instance_refreshes(AutoScalingGroupName=group_name, MaxRecords=1)[
-        "InstanceRefreshes"
-    ][0]
-    if refresh["Status"] in _REFRESHING:
-        yield f"{group_name} has replaced {refresh.get('PercentageComplete', 0)} % of its instances"
+    # This deployment's: BeginDeployment made sure that none was under way before.
+    refresh = latest_refresh(autoscaling, group_name)
+    if refresh is None or refresh["Status"] in UNDER_WAY:
+        done = refresh.get("PercentageComplete", 0) if refresh else 0
+        yield f"{group_name} has replaced {done} % of its instances"
     elif refresh["Status"] != "Successful":
         reason = refresh.get("StatusReason", "EC2 Auto Scaling gives no reason")
         raise RolloutFailedError(f"the instance refresh of {group_name} ended as {refresh['Status']}: {reason}")
 
 
-def _capacity(group_name: str, autoscaling: AutoScalingClient) -> int:
+def _group(group_name: str, autoscaling: AutoScalingClient) -> AutoScalingGroupTypeDef:
     groups = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[group_name])["AutoScalingGroups"]
     if not groups:
         raise FleetNotFoundError(f"{group_name} does not exist; deploy the stack again")
-    return groups[0]["DesiredCapacity"]
+    return groups[0]
 
 
-def _awaited_of_targets(arn: str, capacity: int, elbv2: ElasticLoadBalancingv2Client) -> Iterator[str]:
-    targets = elbv2.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]
-    states = [(target["Target"]["Id"], target["TargetHealth"]) for target in targets]
-    healthy = sum(1 for _, health in states if health["State"] == "healthy")
-    # A target that is draining is an old instance on its way out.
-    waiting = [
-        f"{instance} {health['State']}" + (f" ({health['Description']})" if health.get("Description") else "")
-        for instance, health in states
-        if health["State"] not in ("healthy", "draining")
-    ]
-    if healthy < max(capacity, 1) or waiting:
+def _awaited_of_instances(
+    arn: str, group: AutoScalingGroupTypeDef, elbv2: ElasticLoadBalancingv2Client
+) -> Iterator[str]:
+    targets = _targets(arn, elbv2)
+    ours = [entry["InstanceId"] for entry in group.get("Instances", []) if entry["LifecycleState"] == "InService"]
+    states = {instance: targets.get(instance, "not registered") for instance in ours}
+    healthy = sum(1 for state in states.values() if state == "healthy")
+    waiting = [f"{instance} {state}" for instance, state in states.items() if state != "healthy"]
+    if healthy < max(group["DesiredCapacity"], 1) or waiting:
         detail = f": {', '.join(waiting)}" if waiting else ""
-        yield f"{arn.split('/')[1]} has {healthy} healthy targets of {capacity}{detail}"
+        yield f"{_name(arn)} has {healthy} healthy targets of {group['DesiredCapacity']}{detail}"
+
+
+def _targets(arn: str, elbv2: ElasticLoadBalancingv2Client) -> dict[str, str]:
+    """The states of a target group's targets by their id: `healthy`, or another and why."""
+    found = elbv2.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]
+    return {entry["Target"]["Id"]: _state(entry["TargetHealth"]) for entry in found}
+
+
+def _state(health: TargetHealthTypeDef) -> str:
+    state, description = health["State"], health.get("Description")
+    return f"{state} ({description})" if description and state != "healthy" else state
+
+
+def _name(arn: str) -> str:
+    return arn.split("/")[1]
 
 
 def _failed_activities(fleet: Fleet, autoscaling: AutoScalingClient) -> Iterator[str]:

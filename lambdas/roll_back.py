@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from lambdas.common import clients
 from lambdas.common.builds import IN_PROGRESS, builds_of, status_of
-from lambdas.common.errors import error_code, is_transient
+from lambdas.common.errors import (
+    ImageNotVisibleError,
+    RolloutEndingError,
+    WorkflowError,
+    error_code,
+    is_transient,
+)
 from lambdas.common.images import publish_images
 from lambdas.common.models import Before, GroupBefore
+from lambdas.common.rollouts import UNDER_WAY, latest_refresh, start_refresh
 from lambdas.common.task import run_task
 from lambdas.start_image_builds import idempotency_token
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
+    from mypy_boto3_autoscaling.type_defs import InstanceRefreshTypeDef
     from mypy_boto3_imagebuilder import ImagebuilderClient
     from mypy_boto3_ssm import SSMClient
 
@@ -30,7 +39,9 @@ class RollBack:
 
     execution_arn: str
     started_at: str
+    entered_at: str  # when the failure was caught, at the first attempt
     pipeline_arns: tuple[str, ...]
+    health_check_types: Mapping[str, str]  # of the groups between deployments, by the keys of `before.groups`
     before: Before
     published: Mapping[str, str]
     failure: Mapping[str, str]  # as the state machine caught it: `Error`, and `Cause` unless a state timed out
@@ -68,31 +79,93 @@ def handler(event: object, _context: object = None) -> Any:
 def roll_back(
     request: RollBack, ssm: SSMClient, autoscaling: AutoScalingClient, imagebuilder: ImagebuilderClient
 ) -> Report:
-    """Restores the published images, the groups if the deployment had come to them, and cancels unfinished builds.
+    """Restores the groups if the deployment had come to them, and the published images; cancels unfinished builds.
 
-    All of it may be done again without harm. Of an execution that was refused at its beginning nothing is touched.
+    Machines of a withdrawn image that have taken the place of old ones are replaced again: that is begun here, and
+    ends by itself. Each step is taken whatever becomes of the others; then the first error is raised, those that pass
+    by before those that last. All of it may be done again without harm. Of an execution that was refused at its
+    beginning nothing is touched.
     """
+    if not request.before.groups:
+        return Report(request.error, _text(request, "Nothing was begun, so nothing was undone."))
     done: list[str] = []
-    if request.before.groups:
-        done += [f"restored {name}" for name in publish_images(ssm, request.before.images)]
-        if request.published:
-            done += [_restore_group(group, autoscaling) for group in request.before.groups.values()]
-        else:
-            done += [text for arn in request.pipeline_arns for text in _cancel_builds(arn, request, imagebuilder)]
-    return Report(error=request.error, text=_text(request, done))
+    failed: list[Exception] = []
+
+    def attempt(step: Callable[[], Iterable[str]]) -> None:
+        try:
+            done.extend(step())
+        except (ClientError, WorkflowError) as error:
+            failed.append(error)
+
+    groups = request.before.groups.items() if request.published else ()
+    for key, group in groups:
+        attempt(partial(_restore_group, key, group, request, autoscaling))
+    attempt(lambda: [f"restored {name}" for name in publish_images(ssm, request.before.images)])
+    if not request.published:
+        for arn in request.pipeline_arns:
+            attempt(partial(_cancel_builds, arn, request, imagebuilder))
+    if not failed:
+        for _, group in groups:
+            attempt(partial(_replace_again, group, request, autoscaling))
+    if failed:
+        raise min(failed, key=_lasts)
+    undone = f"Undone: {'; '.join(done) or 'nothing had to be'}. Remove the cause, then run the deployment again."
+    return Report(request.error, _text(request, undone))
 
 
-def _restore_group(group: GroupBefore, autoscaling: AutoScalingClient) -> str:
-    if group.desired_capacity > 0:
+def _lasts(error: Exception) -> bool:
+    """Whether trying again does not help."""
+    if isinstance(error, ClientError):
+        return not is_transient(error)
+    return not isinstance(error, ImageNotVisibleError | RolloutEndingError)
+
+
+def _restore_group(key: str, group: GroupBefore, request: RollBack, autoscaling: AutoScalingClient) -> Iterator[str]:
+    refresh = _refresh_of_deployment(group, request, autoscaling)
+    if refresh is not None and refresh["Status"] in UNDER_WAY:
         try:
             autoscaling.cancel_instance_refresh(AutoScalingGroupName=group.group_name)
         except ClientError as error:
-            if error_code(error) != "ActiveInstanceRefreshNotFound":
+            if error_code(error) != "ActiveInstanceRefreshNotFound":  # it has just ended
                 raise
     autoscaling.update_auto_scaling_group(
-        AutoScalingGroupName=group.group_name, MinSize=group.min_size, DesiredCapacity=group.desired_capacity
+        AutoScalingGroupName=group.group_name,
+        MinSize=group.min_size,
+        MaxSize=group.max_size,
+        DesiredCapacity=group.desired_capacity,
+        HealthCheckType=request.health_check_types[key],
     )
-    return f"returned {group.group_name} to {group.desired_capacity} instances"
+    yield f"returned {group.group_name} to {group.desired_capacity} instances"
+
+
+def _replace_again(group: GroupBefore, request: RollBack, autoscaling: AutoScalingClient) -> Iterator[str]:
+    """Has the instances replaced by ones of the restored image, if any were replaced by ones of the withdrawn."""
+    refresh = _refresh_of_deployment(group, request, autoscaling)
+    if refresh is None or refresh.get("PercentageComplete", 0) == 0:
+        return  # what it may have launched beside the old instances goes first when the size is restored
+    try:
+        start_refresh(autoscaling, group.group_name)
+    except ClientError as error:
+        if error_code(error) != "InstanceRefreshInProgress":
+            raise
+        raise RolloutEndingError(f"the instance refresh of {group.group_name} is still being cancelled") from error
+    yield (
+        f"began to replace the instances of {group.group_name}, some of which run the withdrawn image; until that has "
+        "ended, no deployment can begin (aws autoscaling describe-instance-refreshes --auto-scaling-group-name "
+        f"{group.group_name})"
+    )
+
+
+def _refresh_of_deployment(
+    group: GroupBefore, request: RollBack, autoscaling: AutoScalingClient
+) -> InstanceRefreshTypeDef | None:
+    """The refresh that the failed deployment began, unless an earlier attempt at the roll-back has begun another."""
+    if group.desired_capacity == 0:
+        return None
+    refresh = latest_refresh(autoscaling, group.group_name)
+    began, failed = datetime.fromisoformat(request.started_at), datetime.fromisoformat(request.entered_at)
+    # A pending one may have no time yet.
+    return refresh if refresh is not None and began <= refresh.get("StartTime", began) < failed else None
 
 
 def _cancel_builds(pipeline_arn: str, request: RollBack, imagebuilder: ImagebuilderClient) -> Iterator[str]:
@@ -120,9 +193,5 @@ def _cancel(build_arn: str, execution_arn: str, imagebuilder: ImagebuilderClient
     return f"cancelled {build_arn}"
 
 
-def _text(request: RollBack, done: list[str]) -> str:
-    if request.before.groups:
-        undone = f"Undone: {'; '.join(done) or 'nothing had to be'}. Remove the cause, then run the deployment again."
-    else:
-        undone = "Nothing was begun, so nothing was undone."
+def _text(request: RollBack, undone: str) -> str:
     return f"{request.error}: {request.message}\nExecution: {request.execution_arn}\n{undone}"

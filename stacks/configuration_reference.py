@@ -39,6 +39,7 @@ that cannot work stops with one line per problem, of the form
 ## When a change takes effect
 
 - **{Effect.STACK}**: with the next deployment of the CloudFormation stack.
+- **{Effect.ROLLOUT}**: with the next deployment, once its images are built.
 - **{Effect.IMAGE}**: with the next image, which `deploy.sh` builds and rolls out.
 - **{Effect.BOOT}**: when an instance starts after the next deployment; running ones keep what they were told.
 """

@@ -1,7 +1,8 @@
 """The state machine that builds both images, publishes them and rolls them out.
 
     BeginDeployment ▸ StartImageBuilds ▸ Wait ▸ CheckImageBuilds ─(building)─▸ Wait
-      ▸ PublishImages ▸ LaunchMockServers ▸ LaunchSecureProxy ▸ Wait ▸ CheckHealth ─(not yet)─▸ Wait ▸ Succeed
+      ▸ PublishImages ▸ LaunchMockServers ▸ LaunchSecureProxy ▸ Wait ▸ CheckHealth ─(not yet)─▸ Wait
+      ▸ EndRollout ▸ Succeed
     any of these ─(error)─▸ RollBack ▸ NotifyFailure ▸ Fail
 
 Each task is a function; the states pass their payload explicitly, so the functions need no configuration of their own.
@@ -107,7 +108,8 @@ class DeploymentWorkflow(Construct):
             ),
             result_path="$",
         )
-        health = self._poll("Health", self._check_health(), done="$.health.healthy", then=sfn.Succeed(self, "Succeed"))
+        end = self._end_rollout().next(sfn.Succeed(self, "Succeed"))
+        health = self._poll("Health", self._check_health(), done="$.health.healthy", then=end)
         rollout = sfn.Chain.start(self._publish_images())
         for tier in self._tiers:
             rollout = rollout.next(self._launch(tier))
@@ -166,6 +168,7 @@ class DeploymentWorkflow(Construct):
             {
                 "before": _object_at(f"$.before.groups.{tier.key}"),
                 "capacity": tier.capacity,
+                "maxCapacity": tier.max_capacity,
                 "retries": sfn.JsonPath.number_at("$$.State.RetryCount"),
             },
             result_path=f"$.launches.{tier.key}",
@@ -192,6 +195,14 @@ class DeploymentWorkflow(Construct):
             result_path="$.health",
         )
 
+    def _end_rollout(self) -> sfn.TaskStateBase:
+        return self._task(
+            "EndRollout",
+            self.functions.end_rollout,
+            {"healthCheckTypes": {tier.machines.name: tier.machines.health_check_type for tier in self._tiers}},
+            result_path=sfn.JsonPath.DISCARD,
+        )
+
     def _failure_path(self) -> sfn.IChainable:
         """RollBack tells what happened; if even that fails, the notification says so and leaves the rest to people."""
         roll_back = self._function_state(
@@ -200,7 +211,9 @@ class DeploymentWorkflow(Construct):
             {
                 "executionArn": _At("$$.Execution.Id"),
                 "startedAt": _At("$$.Execution.StartTime"),
+                "enteredAt": _At("$$.State.EnteredTime"),
                 "pipelineArns": [tier.pipeline.arn for tier in self._tiers],
+                "healthCheckTypes": {tier.key: tier.machines.health_check_type for tier in self._tiers},
                 "before": _object_at("$.before"),
                 "published": _object_at("$.published"),
                 "failure": _object_at("$.failure"),
@@ -278,7 +291,7 @@ class DeploymentWorkflow(Construct):
             max_attempts=8,
             backoff_rate=1.5,
             max_delay=cdk.Duration.seconds(30),
-            jitter_strategy=sfn.JitterType.FULL,
+            # Without jitter, which may be next to no pause at all: what is waited for takes its time.
         )
         return state
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import aws_cdk as cdk
 from aws_cdk import aws_autoscaling as autoscaling
@@ -15,8 +16,15 @@ from stacks.base_image import BaseImage
 from stacks.encryption import Encryption
 from stacks.notifications import Notifications
 
+HealthCheckType = Literal["EC2", "ELB"]
+
 _GRACE_SECONDS = 180
-_WARMUP_SECONDS = 30
+# A new instance counts from then on; where its load balancers are not asked, it should serve by then.
+_WARMUP_SECONDS = 120
+# The size is the workflow's to set. Numbers that follow the settings would be sent with every change of these, and be
+# refused where they contradict what the workflow has set before: MaxSize 1 below a MinSize of 2.
+_MIN_SIZE = 0
+_MAX_SIZE = 100
 # The lifecycle policy of images keeps what was launched in the last 90 days, so what runs must be launched more often.
 _LIFETIME_DAYS = 30
 
@@ -24,7 +32,9 @@ _LIFETIME_DAYS = 30
 class MachineGroup(Construct):
     """A launch template that asks Parameter Store for its image; a group that starts an instance before it ends one.
 
-    `role` is what the instances may do; `environment` is their user data.
+    `role` is what the instances may do; `environment` is their user data. `health_check_type` says whom EC2 Auto
+    Scaling believes between deployments that an instance is to be replaced: EC2 alone, or the load balancers too.
+    While the workflow replaces instances, it is always both.
     """
 
     def __init__(
@@ -41,12 +51,13 @@ class MachineGroup(Construct):
         instance_type: str,
         volume_gib: int,
         environment: str,
-        max_size: int,
+        health_check_type: HealthCheckType,
         target_groups: Sequence[elbv2.NetworkTargetGroup],
         encryption: Encryption,
         notifications: Notifications,
     ) -> None:
         super().__init__(scope, construct_id)
+        self.health_check_type = health_check_type
         self.template = ec2.LaunchTemplate(
             self,
             "Template",
@@ -74,15 +85,15 @@ class MachineGroup(Construct):
         self.group = autoscaling.CfnAutoScalingGroup(
             self,
             "Group",
-            min_size="0",
-            max_size=str(max_size),
+            min_size=str(_MIN_SIZE),
+            max_size=str(_MAX_SIZE),
             vpc_zone_identifier=vpc.select_subnets(subnet_type=subnets.subnet_type).subnet_ids,
             launch_template=autoscaling.CfnAutoScalingGroup.LaunchTemplateSpecificationProperty(
                 launch_template_id=self.template.launch_template_id,
                 version=self.template.latest_version_number,
             ),
             target_group_arns=[group.target_group_arn for group in target_groups],
-            health_check_type="ELB",
+            health_check_type=health_check_type,
             health_check_grace_period=_GRACE_SECONDS,
             default_instance_warmup=_WARMUP_SECONDS,
             instance_maintenance_policy=autoscaling.CfnAutoScalingGroup.InstanceMaintenancePolicyProperty(

@@ -17,7 +17,7 @@ from stacks.notifications import Notifications
 from stacks.settings import ProjectSettings
 
 CAPACITY = 1
-_MAX_CAPACITY = 2
+MAX_CAPACITY = 2
 # As long as an NLB may still send new connections to a target that was deregistered.
 _DRAIN = cdk.Duration.seconds(90)
 # What each server answers when it can do its work; the echo server speaks no HTTP, so connecting is the question.
@@ -69,7 +69,7 @@ class MockServers(Construct):
             instance_type=settings.imagebuilder.instance_types[0],
             volume_gib=settings.imagebuilder.ebs_volume_size,
             environment=render_environment(environment),
-            max_size=_MAX_CAPACITY,
+            health_check_type="ELB",  # which ask for nothing but the instance itself
             target_groups=list(self.load_balancer.target_groups.values()),
             encryption=encryption,
             notifications=notifications,

@@ -75,7 +75,9 @@ class ProxyFleet(Construct):
             instance_type=settings.proxy_fleet.instance_type,
             volume_gib=settings.imagebuilder.ebs_volume_size,
             environment=render_environment(environment),
-            max_size=settings.proxy_fleet.max_capacity,
+            # `/readyz` asks what stands behind the proxies: a new proxy would answer no better, and the sessions of the
+            # old one would be lost. systemd restarts NGINX; EC2's status checks find instances that are broken.
+            health_check_type="EC2",
             target_groups=list(self.load_balancer.target_groups.values()),
             encryption=encryption,
             notifications=notifications,

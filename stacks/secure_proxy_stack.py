@@ -20,7 +20,7 @@ from stacks.image_parameters import ImageParameters
 from stacks.image_pipeline import ImagePipeline
 from stacks.log_groups import log_group
 from stacks.machine_roles import MachineAccess
-from stacks.mock_servers import CAPACITY, MockServers
+from stacks.mock_servers import CAPACITY, MAX_CAPACITY, MockServers
 from stacks.names import MOCK_SERVERS_IMAGE, SECURE_PROXY_IMAGE, ParameterNames
 from stacks.network import Network
 from stacks.notifications import Notifications
@@ -147,6 +147,7 @@ class SecureProxyStack(cdk.Stack):
                     mock_servers.machines,
                     mock_servers.load_balancer,
                     CAPACITY,
+                    MAX_CAPACITY,
                 ),
                 Tier(
                     "SecureProxy",
@@ -156,6 +157,7 @@ class SecureProxyStack(cdk.Stack):
                     proxies.machines,
                     proxies.load_balancer,
                     settings.proxy_fleet.min_capacity,
+                    settings.proxy_fleet.max_capacity,
                 ),
             ],
             functions=functions,

@@ -13,6 +13,7 @@ class Effect(StrEnum):
     """When a changed value takes effect."""
 
     STACK = "stack"  # with the next deployment of the CloudFormation stack
+    ROLLOUT = "rollout"  # when the workflow comes to the groups of machines
     IMAGE = "image build"  # built into the next image, so the workflow must run too
     BOOT = "instance boot"  # handed over as user data: instances started after the next deployment have it
 

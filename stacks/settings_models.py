@@ -176,8 +176,15 @@ class ExternalIp(Group):
 class ProxyFleet(Group):
     """The Auto Scaling group of proxies."""
 
-    min_capacity: Annotated[int, integer(1, 100)] = setting(2, Effect.STACK, "Proxies that always run.")
-    max_capacity: Annotated[int, integer(1, 100)] = setting(4, Effect.STACK, "Proxies that run at most.")
+    min_capacity: Annotated[int, integer(1, 100)] = setting(
+        2, Effect.ROLLOUT, "Proxies that run, unless somebody has scaled the group out."
+    )
+    max_capacity: Annotated[int, integer(1, 100)] = setting(
+        4,
+        Effect.ROLLOUT,
+        "To how many proxies the group may be scaled out by hand. Nothing scales it by itself: scaling in would cut "
+        "long-lived sessions.",
+    )
     instance_type: Annotated[str, network.INSTANCE_TYPE] = setting(
         "t3.medium", Effect.STACK, "Instance type of the proxies, of the same architecture as the build instances."
     )

@@ -31,6 +31,7 @@ class Tier:
     machines: MachineGroup
     load_balancer: LoadBalancer
     capacity: int
+    max_capacity: int
 
 
 class WorkflowFunctions(Construct):
@@ -55,6 +56,7 @@ class WorkflowFunctions(Construct):
         self.publish_images = self._publish_images()
         self.launch = {tier.name: self._launch(tier) for tier in tiers}
         self.check_health = self._check_health()
+        self.end_rollout = self._end_rollout()
         self.roll_back = self._roll_back()
 
     @property
@@ -67,6 +69,7 @@ class WorkflowFunctions(Construct):
             self.publish_images,
             *self.launch.values(),
             self.check_health,
+            self.end_rollout,
             self.roll_back,
         ]
 
@@ -149,6 +152,19 @@ class WorkflowFunctions(Construct):
             accepted={_ANY: "Describe calls of Auto Scaling and load balancing know no resources; they only read."},
         )
 
+    def _end_rollout(self) -> lambda_.Function:
+        return self._functions.function(
+            self,
+            "EndRollout",
+            handler="end_rollout",
+            description="Has instances judged as between deployments",
+            statements=[
+                _allow(["autoscaling:UpdateAutoScalingGroup"], [tier.machines.arn for tier in self._tiers]),
+                # EC2 Auto Scaling validates the launch template's image with the caller's permissions.
+                _allow(["ssm:GetParameters"], self._images.arns),
+            ],
+        )
+
     def _roll_back(self) -> lambda_.Function:
         # Versions and numbers of builds are not known before they run; both images' names begin alike.
         builds = cdk.Stack.of(self).format_arn(
@@ -162,16 +178,22 @@ class WorkflowFunctions(Construct):
             statements=[
                 _allow(["ssm:GetParameters", "ssm:PutParameter"], self._images.arns),
                 _allow(
-                    ["autoscaling:CancelInstanceRefresh", "autoscaling:UpdateAutoScalingGroup"],
+                    [
+                        "autoscaling:CancelInstanceRefresh",
+                        "autoscaling:StartInstanceRefresh",
+                        "autoscaling:UpdateAutoScalingGroup",
+                    ],
                     [tier.machines.arn for tier in self._tiers],
                 ),
+                _allow(["autoscaling:DescribeInstanceRefreshes"], ["*"]),
                 _allow(["imagebuilder:ListImagePipelineImages"], self._pipeline_arns),
                 _allow(["imagebuilder:CancelImageCreation"], [builds]),
             ],
             policies=[self._images.validation_policy],
             accepted={
+                _ANY: "EC2 Auto Scaling's Describe calls know no resources; they only read.",
                 f"AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:imagebuilder:<AWS::Region>:<AWS::AccountId>:image/"
-                f"{SECURE_PROXY_IMAGE}*]": "A build's name ends in its version and number, unknown before it runs."
+                f"{SECURE_PROXY_IMAGE}*]": "A build's name ends in its version and number, unknown before it runs.",
             },
         )
 

@@ -39,6 +39,7 @@ class GroupBefore:
 
     group_name: str
     min_size: int
+    max_size: int
     desired_capacity: int
 
 

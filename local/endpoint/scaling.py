@@ -3,7 +3,7 @@
 moto launches and ends instances while it answers, keeps no activities and has no instance refreshes. Here, requests
 only say what is wanted; launches and terminations follow, are noted as activities, and are tried again after a pause
 when they fail. An instance that leaves is deregistered, drained and only then terminated. In a refresh, an old instance
-leaves when a new one is healthy in all the group's target groups.
+leaves when a new one is healthy in all the group's target groups, or in service where the group does not ask these.
 """
 
 from __future__ import annotations
@@ -210,8 +210,10 @@ class Scaling:
 
     def _healthy(self, group: FakeAutoScalingGroup, state: InstanceState) -> bool:
         elbv2 = group.autoscaling_backend.elbv2_backend
+        asked = group.health_check_type == "ELB"
         return state.lifecycle_state == "InService" and all(
-            self._balancing.is_healthy(elbv2, arn, state.instance_id) for arn in self._target_groups(group)
+            self._balancing.is_healthy(elbv2, arn, state.instance_id)
+            for arn in (self._target_groups(group) if asked else [])
         )
 
     def _target_groups(self, group: FakeAutoScalingGroup) -> list[str]:

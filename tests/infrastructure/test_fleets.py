@@ -77,7 +77,7 @@ def test_groups_start_empty_and_keep_the_size_that_the_workflow_gives_them(
     del image
     logical_id, _ = template.one("AWS::AutoScaling::AutoScalingGroup", path)
     group = group_of(template, path)
-    assert group["MinSize"] == "0"
+    assert (group["MinSize"], group["MaxSize"]) == ("0", "100")
     assert "DesiredCapacity" not in group
     policy = template.resources[logical_id]["UpdatePolicy"]["AutoScalingScheduledAction"]
     assert policy == {"IgnoreUnmodifiedGroupSizeProperties": True}
@@ -88,8 +88,20 @@ def test_a_new_instance_is_healthy_before_an_old_one_goes(template: Template, pa
     del image
     group = group_of(template, path)
     assert group["InstanceMaintenancePolicy"] == {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 200}
-    assert group["HealthCheckType"] == "ELB"
     assert group["HealthCheckGracePeriod"] > 0
+
+
+def test_a_proxy_is_not_replaced_because_of_what_stands_behind_it(template: Template) -> None:
+    """Its load balancer asks `/readyz`, which fails on all proxies when the application does: sessions would be cut for
+    proxies that are no better. The mock servers' checks ask for nothing but the machine itself."""
+    types = {path: group_of(template, path)["HealthCheckType"] for path, _ in FLEETS}
+    assert types == {"ProxyFleet": "EC2", "MockServers": "ELB"}
+    checks = {
+        entry["Properties"]["HealthCheckPath"]
+        for name, entry in template.of_type("AWS::ElasticLoadBalancingV2::TargetGroup").items()
+        if "ProxyFleet" in template.path(name)
+    }
+    assert checks == {"/readyz"}
 
 
 @each_fleet
@@ -106,9 +118,15 @@ def test_capacities_come_from_the_settings() -> None:
     template = synthesis.template(
         **{"projectSettings.proxyFleet.minCapacity": "3", "projectSettings.proxyFleet.maxCapacity": "7"}
     )
-    assert group_of(template, "ProxyFleet")["MaxSize"] == "7"
     _, machine = template.one("AWS::StepFunctions::StateMachine")
-    assert '"capacity":3' in template.resolve(machine["DefinitionString"])
+    assert '"capacity":3,"maxCapacity":7' in template.resolve(machine["DefinitionString"])
+
+
+def test_changed_capacities_change_nothing_in_the_group_that_could_contradict_its_size(template: Template) -> None:
+    changed = synthesis.template(
+        **{"projectSettings.proxyFleet.minCapacity": "1", "projectSettings.proxyFleet.maxCapacity": "1"}
+    )
+    assert group_of(changed, "ProxyFleet") == group_of(template, "ProxyFleet")
 
 
 def test_proxies_are_told_their_backend_certificate_name_and_policy(template: Template) -> None:

@@ -11,6 +11,7 @@ from lambdas import (
     begin_deployment,
     check_health,
     check_image_builds,
+    end_rollout,
     launch_fleet,
     publish_images,
     roll_back,
@@ -26,6 +27,7 @@ IMPLIED = {
     "ssm:PutParameter": {"ec2:DescribeImages"},
     # https://docs.aws.amazon.com/autoscaling/ec2/userguide/using-systems-manager-parameters.html
     "autoscaling:StartInstanceRefresh": {"ssm:GetParameters"},
+    "autoscaling:UpdateAutoScalingGroup": {"ssm:GetParameters"},
     # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2imagebuilder.html
     "imagebuilder:StartImagePipelineExecution": {"imagebuilder:GetImagePipeline"},
 }
@@ -102,6 +104,7 @@ def readable(resource: str) -> str:
         ("Functions/LaunchMockServers/", launch_fleet),
         ("Functions/LaunchSecureProxy/", launch_fleet),
         ("Functions/CheckHealth/", check_health),
+        ("Functions/EndRollout/", end_rollout),
         ("Functions/RollBack/", roll_back),
     ],
     ids=lambda value: value.strip("/") if isinstance(value, str) else "",
@@ -123,7 +126,7 @@ def test_the_seeder_may_do_exactly_what_it_does(template: Template) -> None:
 def test_every_function_has_a_role_of_its_own(template: Template) -> None:
     functions = template.of_type("AWS::Lambda::Function")
     roles = [role_of_function(template, function_id) for function_id in functions]
-    assert len(set(roles)) == len(functions) == 9
+    assert len(set(roles)) == len(functions) == 10
 
 
 @pytest.mark.parametrize(
@@ -152,6 +155,16 @@ def test_every_function_has_a_role_of_its_own(template: Template) -> None:
             "Functions/LaunchSecureProxy/",
             "ssm:GetParameters",
             {f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/secure-proxy/images/secure-proxy"},
+        ),
+        (
+            "Functions/EndRollout/",
+            "autoscaling:UpdateAutoScalingGroup",
+            {"<MockServersMachinesGroup.AutoScalingGroupARN>", "<ProxyFleetMachinesGroup.AutoScalingGroupARN>"},
+        ),
+        (
+            "Functions/RollBack/",
+            "autoscaling:StartInstanceRefresh",
+            {"<MockServersMachinesGroup.AutoScalingGroupARN>", "<ProxyFleetMachinesGroup.AutoScalingGroupARN>"},
         ),
         (
             "Functions/RollBack/",

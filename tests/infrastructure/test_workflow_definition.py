@@ -17,6 +17,7 @@ TASKS = [
     "LaunchMockServers",
     "LaunchSecureProxy",
     "CheckHealth",
+    "EndRollout",
 ]
 
 
@@ -52,6 +53,7 @@ def test_the_way_to_success(definition: dict[str, Any], states: dict[str, Any]) 
         "WaitForHealth",
         "CheckHealth",
         "HealthDone?",
+        "EndRollout",
         "Succeed",
     ]
 
@@ -84,7 +86,7 @@ def test_any_error_of_a_task_leads_to_the_roll_back(states: dict[str, Any], task
 
 
 @pytest.mark.parametrize("task", [*TASKS, "RollBack"])
-def test_transient_errors_are_retried_with_backoff_and_jitter(states: dict[str, Any], task: str) -> None:
+def test_errors_that_pass_are_retried_with_backoff(states: dict[str, Any], task: str) -> None:
     transient, patience = states[task]["Retry"]
     assert {"TransientServiceError", "Lambda.TooManyRequestsException", "Lambda.ServiceException"} <= set(
         transient["ErrorEquals"]
@@ -92,9 +94,16 @@ def test_transient_errors_are_retried_with_backoff_and_jitter(states: dict[str, 
     assert set(patience["ErrorEquals"]) == {"ImageNotVisibleError", "RolloutEndingError"}
     for retry in (transient, patience):
         assert retry["BackoffRate"] > 1
-        assert retry["JitterStrategy"] == "FULL"
         assert 0 < retry["MaxAttempts"] <= 8
         assert retry["MaxDelaySeconds"] <= 60
+    assert transient["JitterStrategy"] == "FULL"
+    # Full jitter may leave no pause at all, and eight attempts may then be over before Parameter Store has looked.
+    assert patience.get("JitterStrategy", "NONE") == "NONE"
+    delays = [
+        min(patience["IntervalSeconds"] * patience["BackoffRate"] ** n, patience["MaxDelaySeconds"]) for n in range(8)
+    ]
+    assert patience["MaxAttempts"] == 8
+    assert sum(delays) > 120
 
 
 @pytest.mark.parametrize("task", [*TASKS, "RollBack"])

@@ -176,15 +176,20 @@ def _world(template: Template, arns: Mapping[str, str]) -> World:
         arns[f"<{logical_id}.Arn>"]: entry["Properties"]["Name"]
         for logical_id, entry in template.of_type("AWS::ImageBuilder::ImagePipeline").items()
     }
-    groups, targets = {}, {}
+    groups = {}
     for logical_id, entry in template.of_type("AWS::AutoScaling::AutoScalingGroup").items():
         launch_template = entry["Properties"]["LaunchTemplate"]["LaunchTemplateId"]["Ref"]
         data = template.resources[launch_template]["Properties"]["LaunchTemplateData"]
         name = f"<{logical_id}>"
-        groups[name] = Group(name, data["ImageId"].removeprefix("resolve:ssm:"))
-        for placeholder in template.resolve(entry["Properties"]["TargetGroupARNs"]):
-            targets[arns[placeholder]] = name
-    return World(pipelines, groups, targets)
+        groups[name] = Group(
+            name,
+            data["ImageId"].removeprefix("resolve:ssm:"),
+            [arns[placeholder] for placeholder in template.resolve(entry["Properties"]["TargetGroupARNs"])],
+            minimum=int(entry["Properties"]["MinSize"]),
+            maximum=int(entry["Properties"]["MaxSize"]),
+            health_check_type=entry["Properties"]["HealthCheckType"],
+        )
+    return World(pipelines, groups)
 
 
 def _event(payload: Any) -> Any:

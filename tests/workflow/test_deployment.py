@@ -7,6 +7,7 @@ import pytest
 from lambdas.common.errors import TransientServiceError
 from tests.workflow.errors import service_error
 from tests.workflow.runner import Workflow
+from tests.workflow.world import Group
 
 SUCCESS = [
     "NewDeployment",
@@ -21,6 +22,7 @@ SUCCESS = [
     "WaitForHealth",
     "CheckHealth",
     "HealthDone?",
+    "EndRollout",
     "Succeed",
 ]
 
@@ -68,12 +70,56 @@ def test_during_another_deployment_there_are_never_fewer_healthy_instances(deplo
         assert group.fewest_healthy == group.desired
 
 
+def proxies_of(workflow: Workflow) -> Group:
+    (proxies,) = (group for group in workflow.world.groups.values() if "Proxy" in group.name)
+    return proxies
+
+
 def test_a_group_that_was_scaled_out_keeps_its_size(deployed: Workflow) -> None:
-    (proxies,) = (group for group in deployed.world.groups.values() if "Proxy" in group.name)
+    proxies = proxies_of(deployed)
     proxies.desired = 4
     deployed.world.pass_time(60)
     assert deployed.run("second").status == "SUCCEEDED"
     assert proxies.desired == 4
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((3, 5, 3), (2, 4, 2)),  # minimum and maximum were lowered
+        ((1, 1, 1), (2, 4, 2)),  # both were raised
+        ((1, 9, 9), (2, 4, 4)),  # scaled out beyond a maximum that was lowered
+        ((1, 9, 3), (2, 4, 3)),  # scaled out, and still within the bounds
+    ],
+    ids=["shrinks", "grows", "is-cut-to-the-maximum", "stays"],
+)
+def test_the_fleet_follows_capacities_that_were_changed(
+    deployed: Workflow, before: tuple[int, int, int], after: tuple[int, int, int]
+) -> None:
+    """The settings are 2 and 4; what stands there is of a deployment with others."""
+    proxies = proxies_of(deployed)
+    proxies.minimum, proxies.maximum, proxies.desired = before
+    deployed.world.pass_time(60)
+    assert deployed.run("second").status == "SUCCEEDED"
+    deployed.world.pass_time(60)
+    assert (proxies.minimum, proxies.maximum, proxies.desired) == after
+    assert len(deployed.world.healthy(proxies)) == proxies.desired
+
+
+def test_load_balancers_are_asked_about_new_proxies_while_old_ones_are_replaced_and_not_afterwards(
+    deployed: Workflow,
+) -> None:
+    proxies, asked = proxies_of(deployed), set()
+    assert proxies.health_check_type == "EC2"
+
+    def look() -> None:
+        if proxies.refresh:
+            asked.add(proxies.health_check_type)
+
+    deployed.on_wait = look
+    assert deployed.run("second").status == "SUCCEEDED"
+    assert asked == {"ELB"}
+    assert proxies.health_check_type == "EC2"
 
 
 def test_throttling_of_every_call_once_is_survived(deployed: Workflow) -> None:

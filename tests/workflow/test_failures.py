@@ -20,6 +20,7 @@ TASKS = [
     "LaunchMockServers",
     "LaunchSecureProxy",
     "CheckHealth",
+    "EndRollout",
 ]
 
 
@@ -30,6 +31,7 @@ def assert_failed_cleanly(workflow: Workflow, outcome: Outcome, before: object, 
     for cause in causes:
         assert cause in notification
         assert cause in outcome.cause
+    workflow.world.pass_time(120)  # for what the roll-back has begun
     assert workflow.world.standing() == before
 
 
@@ -132,14 +134,17 @@ def test_targets_that_never_become_healthy_at_first(impatient: Workflow) -> None
 def test_targets_that_never_become_healthy_leave_the_old_ones_serving(deployed_impatient: Workflow) -> None:
     before = deployed_impatient.world.standing()
     old = set(deployed_impatient.world.parameters.values())
+    (proxies,) = (group for group in deployed_impatient.world.groups.values() if "Proxy" in group.name)
+    serving = [instance.instance_id for instance in proxies.instances]
     deployed_impatient.world.bad_images = lambda image: image not in old and image.endswith("secure-proxy")
     outcome = deployed_impatient.run("unhealthy")
     assert_failed_cleanly(
         deployed_impatient, outcome, before, "TargetsUnhealthyError", "has replaced 0 % of its instances"
     )
-    deployed_impatient.world.pass_time(60)
     for group in deployed_impatient.world.groups.values():
         assert group.fewest_healthy == group.desired == len(deployed_impatient.world.healthy(group))
+    # None of them was replaced, so none had to be again: their sessions live on.
+    assert [instance.instance_id for instance in proxies.instances] == serving
     deployed_impatient.world.bad_images = lambda _: False
     assert_rerun_succeeds(deployed_impatient)
 
@@ -204,6 +209,52 @@ def test_a_roll_back_that_fails_is_told_with_both_causes(workflow: Workflow) -> 
     (notification,) = workflow.notifications()
     assert "a mistake in PublishImages" in notification
     assert "a mistake in RollBack" in notification
+
+
+def test_machines_of_a_withdrawn_image_are_replaced_again_and_the_notification_says_so(deployed: Workflow) -> None:
+    before = deployed.world.standing()
+    fail_in(deployed, "EndRollout", ZeroDivisionError("a mistake"))  # all machines run the new images by then
+    outcome = deployed.run("mistake")
+    for name in deployed.world.groups:
+        assert f"began to replace the instances of {name}" in deployed.notifications()[0]
+    assert_failed_cleanly(deployed, outcome, before, "a mistake")
+    for group in deployed.world.groups.values():
+        assert group.fewest_healthy == group.desired
+
+
+def test_a_roll_back_that_is_retried_leaves_the_replacement_that_it_has_begun(deployed: Workflow) -> None:
+    before = deployed.world.standing()
+
+    def fault(name: str) -> None:
+        if name == "EndRollout":
+            busy = service_error("InstanceRefreshInProgress", "StartInstanceRefresh")
+            deployed.clients.faults["start_instance_refresh"].append(busy)
+            raise ZeroDivisionError("a mistake")
+
+    deployed.before_task = fault
+    outcome = deployed.run("mistake")
+    assert outcome.states.count("RollBack") == 1
+    assert_failed_cleanly(deployed, outcome, before, "a mistake")
+    assert deployed.world.calls["cancel_instance_refresh"] == 0
+    assert [len(group.refreshes) for group in deployed.world.groups.values()] == [2, 2]
+
+
+def test_groups_are_returned_although_their_images_cannot_be(
+    deployed_impatient: Workflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = deployed_impatient.world
+    before = world.standing()
+    old = set(world.parameters.values())
+    world.bad_images = lambda image: image not in old and image.endswith("secure-proxy")
+    deployed_impatient.before_task = lambda name: (
+        monkeypatch.setattr(world, "put_parameter", lambda _: {}) if name == "RollBack" else None
+    )
+    outcome = deployed_impatient.run("unhealthy")
+    assert outcome.error == "NotRolledBack"
+    assert "ImageNotVisibleError" in deployed_impatient.notifications()[0]
+    world.pass_time(60)
+    after = world.standing()
+    assert (after["groups"], after["refreshing"]) == (before["groups"], [])
 
 
 def test_a_roll_back_is_retried_when_throttled(workflow: Workflow) -> None:

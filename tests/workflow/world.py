@@ -6,7 +6,8 @@ that AWS would refuse is refused here. It knows the behaviours that the workflow
 - a pipeline acts once on a client token; builds take time and end as they are told to;
 - a parameter of type `aws:ec2:image` shows a new value a little after it was put;
 - a group starts instances of the published image; they become healthy after a while, or never for a bad image;
-- an instance refresh keeps the healthy percentage that it was asked to keep.
+- an instance refresh keeps the healthy percentage that it was asked to keep; what is healthy, the load balancers say in
+  groups that ask them, and elsewhere an instance is once it has booted; cancelling one takes a second.
 """
 
 from __future__ import annotations
@@ -60,6 +61,13 @@ class Refresh:
     preferences: dict[str, Any]
     old: list[str]
     status: str = "InProgress"
+    replaced: int = 0
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def percentage(self) -> int:
+        """How much of it is done."""
+        return 100 * self.replaced // max(len(self.old), 1)
 
 
 @dataclass
@@ -68,8 +76,11 @@ class Group:
 
     name: str
     image_parameter: str
+    target_groups: list[str] = field(default_factory=list)
     minimum: int = 0
+    maximum: int = 0
     desired: int = 0
+    health_check_type: str = ""
     instances: list[Instance] = field(default_factory=list)
     refreshes: list[Refresh] = field(default_factory=list)
     fewest_healthy: int | None = None  # since the group was last healthy as a whole
@@ -77,17 +88,16 @@ class Group:
     @property
     def refresh(self) -> Refresh | None:
         """The refresh that is under way."""
-        return next((refresh for refresh in self.refreshes if refresh.status == "InProgress"), None)
+        return next((refresh for refresh in self.refreshes if refresh.status in ("InProgress", "Cancelling")), None)
 
 
 class World:
     """The account. Its clock stands still but for `pass_time`."""
 
-    def __init__(self, pipelines: dict[str, str], groups: dict[str, Group], target_groups: dict[str, str]) -> None:
+    def __init__(self, pipelines: dict[str, str], groups: dict[str, Group]) -> None:
         self.now = 0.0
         self._pipelines = pipelines  # ARN to image name
         self.groups = groups
-        self._target_groups = target_groups  # ARN to name of the group
         self.parameters = {group.image_parameter: "ami-0000base" for group in groups.values()}
         self._pending: dict[str, list[Any]] = {}
         self.builds: list[Build] = []
@@ -109,22 +119,29 @@ class World:
         """What a failed deployment must leave as it was."""
         return {
             "parameters": dict(self.parameters),
-            "groups": {name: (group.minimum, group.desired) for name, group in self.groups.items()},
+            "groups": {
+                name: (group.minimum, group.maximum, group.desired, group.health_check_type)
+                for name, group in self.groups.items()
+            },
+            "running": {
+                name: sorted(instance.image_id for instance in group.instances) for name, group in self.groups.items()
+            },
             "building": [build.arn for build in self.builds if build.status(self.now) == "BUILDING"],
             "refreshing": [name for name, group in self.groups.items() if group.refresh],
         }
 
     def healthy(self, group: Group) -> list[Instance]:
         """Instances that answer their load balancer."""
-        return [
-            instance
-            for instance in group.instances
-            if self.now - instance.started >= BOOT_SECONDS and not self.bad_images(instance.image_id)
-        ]
+        return [instance for instance in self._booted(group) if not self.bad_images(instance.image_id)]
+
+    def _booted(self, group: Group) -> list[Instance]:
+        return [instance for instance in group.instances if self.now - instance.started >= BOOT_SECONDS]
 
     # Auto Scaling's own doing
 
     def _settle(self, group: Group) -> None:
+        if group.refresh is not None and group.refresh.status == "Cancelling":
+            group.refresh.status = "Cancelled"
         if group.refresh is not None:
             self._go_on_replacing(group, group.refresh)
         while len(group.instances) < group.desired:
@@ -139,12 +156,14 @@ class World:
         keep = group.desired * refresh.preferences["MinHealthyPercentage"] // 100
         most = group.desired * refresh.preferences["MaxHealthyPercentage"] // 100
         new = [instance for instance in group.instances if instance.instance_id not in refresh.old]
-        healthy_new = [instance for instance in self.healthy(group) if instance in new]
+        healthy = self.healthy(group) if group.health_check_type == "ELB" else self._booted(group)
+        healthy_new = [instance for instance in healthy if instance in new]
         old = [instance for instance in group.instances if instance.instance_id in refresh.old]
         while len(new) < group.desired and len(group.instances) < most:
             new.append(self._launch(group))
         while old and len(healthy_new) + len(old) > keep:
             group.instances.remove(old.pop(0))
+            refresh.replaced += 1
         if not old and len(healthy_new) >= group.desired:
             refresh.status = "Successful"
 
@@ -220,22 +239,45 @@ class World:
         groups = [self.groups[name] for name in request["AutoScalingGroupNames"] if name in self.groups]
         return {
             "AutoScalingGroups": [
-                {"AutoScalingGroupName": group.name, "MinSize": group.minimum, "DesiredCapacity": group.desired}
+                {
+                    "AutoScalingGroupName": group.name,
+                    "MinSize": group.minimum,
+                    "MaxSize": group.maximum,
+                    "DesiredCapacity": group.desired,
+                    "TargetGroupARNs": group.target_groups,
+                    "Instances": [
+                        {"InstanceId": instance.instance_id, "LifecycleState": "InService"}
+                        for instance in group.instances
+                    ],
+                }
                 for group in groups
             ]
         }
 
     def describe_instance_refreshes(self, request: dict[str, Any]) -> dict[str, Any]:
         refreshes = self.groups[request["AutoScalingGroupName"]].refreshes
-        return {"InstanceRefreshes": [{"Status": refresh.status} for refresh in reversed(refreshes)][:1]}
+        return {
+            "InstanceRefreshes": [
+                {
+                    "Status": refresh.status,
+                    "StartTime": refresh.started,
+                    "PercentageComplete": refresh.percentage,
+                }
+                for refresh in reversed(refreshes)
+            ][:1]
+        }
 
     def describe_scaling_activities(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"Activities": []}
 
     def update_auto_scaling_group(self, request: dict[str, Any]) -> dict[str, Any]:
         group = self.groups[request["AutoScalingGroupName"]]
-        group.minimum = request.get("MinSize", group.minimum)
-        group.desired = request.get("DesiredCapacity", max(group.desired, group.minimum))
+        minimum, maximum = request.get("MinSize", group.minimum), request.get("MaxSize", group.maximum)
+        desired = request.get("DesiredCapacity", max(minimum, min(maximum, group.desired)))
+        if not minimum <= desired <= maximum:
+            raise service_error("ValidationError", "UpdateAutoScalingGroup")
+        group.minimum, group.maximum, group.desired = minimum, maximum, desired
+        group.health_check_type = request.get("HealthCheckType", group.health_check_type)
         return {}
 
     def start_instance_refresh(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -251,13 +293,13 @@ class World:
         refresh = self.groups[request["AutoScalingGroupName"]].refresh
         if refresh is None:
             raise service_error("ActiveInstanceRefreshNotFound", "CancelInstanceRefresh")
-        refresh.status = "Cancelled"
+        refresh.status = "Cancelling"
         return {}
 
     # Load balancing
 
     def describe_target_health(self, request: dict[str, Any]) -> dict[str, Any]:
-        group = self.groups[self._target_groups[request["TargetGroupArn"]]]
+        (group,) = (group for group in self.groups.values() if request["TargetGroupArn"] in group.target_groups)
         healthy = self.healthy(group)
         return {
             "TargetHealthDescriptions": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -45,8 +46,10 @@ def build_arn(name: str, build: str = "1") -> str:
     return f"arn:aws:imagebuilder:{REGION}:{ACCOUNT}:image/{_IMAGES[name]}/1.0.7/{build}"
 
 
-def group(name: str, min_size: int, desired_capacity: int) -> dict[str, Any]:
-    """An Auto Scaling group, with what its shape requires."""
+def group(
+    name: str, min_size: int, desired_capacity: int, *target_groups: str, states: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """An Auto Scaling group, with what its shape requires. `states` are those of its instances by their ids."""
     return {
         "AutoScalingGroupName": name,
         "MinSize": min_size,
@@ -56,6 +59,17 @@ def group(name: str, min_size: int, desired_capacity: int) -> dict[str, Any]:
         "AvailabilityZones": [f"{REGION}a"],
         "HealthCheckType": "ELB",
         "CreatedTime": datetime.fromisoformat(STARTED_AT),
+        "TargetGroupARNs": list(target_groups),
+        "Instances": [
+            {
+                "InstanceId": instance,
+                "LifecycleState": state,
+                "AvailabilityZone": f"{REGION}a",
+                "HealthStatus": "Healthy",
+                "ProtectedFromScaleIn": False,
+            }
+            for instance, state in (states or {}).items()
+        ],
     }
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from lambdas import check_health, launch_fleet, roll_back, start_image_builds
+from lambdas import check_health, end_rollout, launch_fleet, roll_back, start_image_builds
 from tests.unit.lambdas.arns import (
     EXECUTION,
     IMAGE_PARAMETERS,
@@ -22,26 +24,37 @@ from tests.unit.lambdas.scenario import Call, Scenario
 from tests.unit.lambdas.scenarios_images import BEFORE, PUBLISHED, get_images, listed, put_image, refreshes
 
 WSS, OAUTH, ECHO = target_group("wss"), target_group("oauth"), target_group("echo")
+TARGET_GROUPS = {PROXY_GROUP: (WSS, OAUTH), MOCK_GROUP: (ECHO,)}
 
 
-def launch_event(desired_capacity: int, retries: int = 0) -> dict[str, Any]:
+def launch_event(desired_capacity: int, *, min_size: int = 0, retries: int = 0) -> dict[str, Any]:
     return {
-        "before": {"groupName": PROXY_GROUP, "minSize": 0, "desiredCapacity": desired_capacity},
+        "before": {
+            "groupName": PROXY_GROUP,
+            "minSize": min_size,
+            "maxSize": 5,
+            "desiredCapacity": desired_capacity,
+        },
         "capacity": 2,
+        "maxCapacity": 4,
         "retries": retries,
     }
 
 
-def resize(group_name: str = PROXY_GROUP, **sizes: int) -> Call:
-    return Call("autoscaling", "update_auto_scaling_group", {"AutoScalingGroupName": group_name, **sizes})
+def update(group_name: str, **changes: Any) -> Call:
+    return Call("autoscaling", "update_auto_scaling_group", {"AutoScalingGroupName": group_name, **changes})
 
 
-def refresh(**outcome: Any) -> Call:
+def resize(**changes: Any) -> Call:
+    return update(PROXY_GROUP, MinSize=2, MaxSize=4, **changes)
+
+
+def refresh(group_name: str = PROXY_GROUP, **outcome: Any) -> Call:
     return Call(
         "autoscaling",
         "start_instance_refresh",
         {
-            "AutoScalingGroupName": PROXY_GROUP,
+            "AutoScalingGroupName": group_name,
             "Strategy": "Rolling",
             "Preferences": {
                 "MinHealthyPercentage": 100,
@@ -60,28 +73,35 @@ LAUNCH = [
         "launch_fleet_fills_an_empty_group",
         launch_fleet.handler,
         launch_event(0),
-        [resize(MinSize=2, DesiredCapacity=2)],
+        [resize(DesiredCapacity=2)],
         {"groupName": PROXY_GROUP, "replacing": False},
     ),
     Scenario(
-        "launch_fleet_replaces_instances_with_new_ones_first",
+        "launch_fleet_replaces_instances_with_new_ones_first_that_load_balancers_find_healthy",
         launch_fleet.handler,
         launch_event(3),
-        [resize(MinSize=2), refresh(answer={"InstanceRefreshId": "r-1"})],
+        [resize(HealthCheckType="ELB"), refresh(answer={"InstanceRefreshId": "r-1"})],
+        {"groupName": PROXY_GROUP, "replacing": True},
+    ),
+    Scenario(
+        "launch_fleet_shrinks_a_group_that_was_as_small_as_it_had_to_be",
+        launch_fleet.handler,
+        launch_event(3, min_size=3),
+        [resize(HealthCheckType="ELB", DesiredCapacity=2), refresh(answer={"InstanceRefreshId": "r-1"})],
         {"groupName": PROXY_GROUP, "replacing": True},
     ),
     Scenario(
         "launch_fleet_finds_the_replacement_of_its_first_attempt",
         launch_fleet.handler,
         launch_event(3, retries=1),
-        [resize(MinSize=2), refresh(error="InstanceRefreshInProgress")],
+        [resize(HealthCheckType="ELB"), refresh(error="InstanceRefreshInProgress")],
         {"groupName": PROXY_GROUP, "replacing": True},
     ),
     Scenario(
         "launch_fleet_refuses_when_somebody_else_began_a_replacement",
         launch_fleet.handler,
         launch_event(3),
-        [resize(MinSize=2), refresh(error="InstanceRefreshInProgress")],
+        [resize(HealthCheckType="ELB"), refresh(error="InstanceRefreshInProgress")],
         error="RolloutInProgressError",
         message=PROXY_GROUP,
     ),
@@ -89,7 +109,7 @@ LAUNCH = [
         "launch_fleet_lets_other_errors_of_the_replacement_pass",
         launch_fleet.handler,
         launch_event(3),
-        [resize(MinSize=2), refresh(error="ValidationError")],
+        [resize(HealthCheckType="ELB"), refresh(error="ValidationError")],
         error="ClientError",
         message="ValidationError",
     ),
@@ -101,7 +121,7 @@ LAUNCH = [
             Call(
                 "autoscaling",
                 "update_auto_scaling_group",
-                {"AutoScalingGroupName": PROXY_GROUP, "MinSize": 2, "DesiredCapacity": 2},
+                {"AutoScalingGroupName": PROXY_GROUP, "MinSize": 2, "MaxSize": 4, "DesiredCapacity": 2},
                 error="ScalingActivityInProgress",
             )
         ],
@@ -126,16 +146,20 @@ def health_event(*, replacing: bool = False, checks: int = 0) -> dict[str, Any]:
     }
 
 
-def capacity(name: str, desired: int) -> Call:
+def described(name: str, desired: int, *lifecycle: str, attached: Sequence[str] | None = None) -> Call:
+    """The group with its instances i-0, i-1, …: as many as are wanted and in service, unless said otherwise."""
+    states = {f"i-{index}": state for index, state in enumerate(lifecycle or ["InService"] * desired)}
+    belonging = TARGET_GROUPS[name] if attached is None else attached
     return Call(
         "autoscaling",
         "describe_auto_scaling_groups",
         {"AutoScalingGroupNames": [name]},
-        {"AutoScalingGroups": [group(name, desired, desired)]},
+        {"AutoScalingGroups": [group(name, desired, desired, *belonging, states=states)]},
     )
 
 
 def targets(arn: str, *states: str, description: str = "") -> Call:
+    """The targets i-0, i-1, …"""
     return Call(
         "elbv2",
         "describe_target_health",
@@ -152,12 +176,12 @@ def targets(arn: str, *states: str, description: str = "") -> Call:
     )
 
 
-HEALTHY_MOCKS = (capacity(MOCK_GROUP, 1), targets(ECHO, "healthy"))
-HEALTHY_PROXIES = (capacity(PROXY_GROUP, 2), targets(WSS, "healthy", "healthy"), targets(OAUTH, "healthy", "healthy"))
+HEALTHY_MOCKS = (described(MOCK_GROUP, 1), targets(ECHO, "healthy"))
+HEALTHY_PROXIES = (described(PROXY_GROUP, 2), targets(WSS, "healthy", "healthy"), targets(OAUTH, "healthy", "healthy"))
 
 
-def latest_refresh(status: str, **details: Any) -> Call:
-    found = refreshes(PROXY_GROUP, status)
+def latest_refresh(status: str, group_name: str = PROXY_GROUP, **details: Any) -> Call:
+    found = refreshes(group_name, status)
     return Call(
         found.service, found.operation, found.parameters, {"InstanceRefreshes": [{"Status": status, **details}]}
     )
@@ -192,14 +216,14 @@ HEALTH = [
         {"healthy": True, "checks": 1, "waitingFor": ""},
     ),
     Scenario(
-        "check_health_ignores_old_targets_that_are_draining",
+        "check_health_ignores_old_instances_on_their_way_out",
         check_health.handler,
         health_event(replacing=True),
         [
             latest_refresh("Successful"),
-            capacity(PROXY_GROUP, 2),
-            targets(WSS, "draining", "healthy", "healthy"),
-            targets(OAUTH, "healthy", "healthy", "draining"),
+            described(PROXY_GROUP, 2, "Terminating", "InService", "InService", "Terminating:Wait"),
+            targets(WSS, "draining", "healthy", "healthy", "unhealthy"),
+            targets(OAUTH, "unhealthy", "healthy", "healthy"),
             *HEALTHY_MOCKS,
         ],
         {"healthy": True, "checks": 1, "waitingFor": ""},
@@ -208,15 +232,43 @@ HEALTH = [
         "check_health_waits_for_targets_that_are_not_registered_yet",
         check_health.handler,
         health_event(checks=1),
-        [*HEALTHY_PROXIES, capacity(MOCK_GROUP, 1), targets(ECHO)],
-        {"healthy": False, "checks": 2, "waitingFor": "echo has 0 healthy targets of 1"},
+        [*HEALTHY_PROXIES, described(MOCK_GROUP, 1), targets(ECHO)],
+        {"healthy": False, "checks": 2, "waitingFor": "echo has 0 healthy targets of 1: i-0 not registered"},
+    ),
+    Scenario(
+        "check_health_waits_for_instances_that_are_not_in_service_yet",
+        check_health.handler,
+        health_event(),
+        [*HEALTHY_PROXIES, described(MOCK_GROUP, 1, "Pending"), targets(ECHO, "healthy")],
+        {"healthy": False, "checks": 1, "waitingFor": "echo has 0 healthy targets of 1"},
+    ),
+    Scenario(
+        "check_health_ignores_targets_that_people_have_registered_beside_the_group",
+        check_health.handler,
+        health_event(),
+        [*HEALTHY_PROXIES, described(MOCK_GROUP, 1), targets(ECHO, "healthy", "unhealthy", "initial")],
+        {"healthy": True, "checks": 1, "waitingFor": ""},
+    ),
+    Scenario(
+        "check_health_is_content_with_one_healthy_target_where_the_group_is_not_attached",
+        check_health.handler,
+        health_event(),
+        [*HEALTHY_PROXIES, described(MOCK_GROUP, 1, attached=[]), targets(ECHO, "unhealthy", "healthy", "unused")],
+        {"healthy": True, "checks": 1, "waitingFor": ""},
+    ),
+    Scenario(
+        "check_health_waits_for_a_healthy_target_where_the_group_is_not_attached",
+        check_health.handler,
+        health_event(),
+        [*HEALTHY_PROXIES, described(MOCK_GROUP, 1, attached=[]), targets(ECHO, "unhealthy")],
+        {"healthy": False, "checks": 1, "waitingFor": "echo has no healthy target"},
     ),
     Scenario(
         "check_health_waits_for_unhealthy_targets_and_says_why",
         check_health.handler,
         health_event(),
         [
-            capacity(PROXY_GROUP, 2),
+            described(PROXY_GROUP, 2),
             targets(WSS, "healthy", "healthy"),
             targets(OAUTH, "healthy", "unhealthy", description="Health checks failed"),
             *HEALTHY_MOCKS,
@@ -238,7 +290,7 @@ HEALTH = [
         "check_health_does_not_take_an_empty_group_for_healthy",
         check_health.handler,
         health_event(),
-        [*HEALTHY_PROXIES, capacity(MOCK_GROUP, 0), targets(ECHO)],
+        [*HEALTHY_PROXIES, described(MOCK_GROUP, 0), targets(ECHO)],
         {"healthy": False, "checks": 1, "waitingFor": "echo has 0 healthy targets of 0"},
     ),
     Scenario(
@@ -254,7 +306,7 @@ HEALTH = [
         check_health.handler,
         health_event(checks=4),
         [
-            capacity(PROXY_GROUP, 2),
+            described(PROXY_GROUP, 2),
             targets(WSS),
             targets(OAUTH),
             *HEALTHY_MOCKS,
@@ -266,7 +318,7 @@ HEALTH = [
             activities(MOCK_GROUP),
         ],
         error="TargetsUnhealthyError",
-        message="oauth has 0 healthy targets of 2; Launching a new EC2 instance: no capacity in zone a",
+        message="i-0 not registered, i-1 not registered; Launching a new EC2 instance: no capacity in zone a",
     ),
     Scenario(
         "check_health_names_a_group_that_does_not_exist",
@@ -285,6 +337,16 @@ HEALTH = [
     ),
 ]
 
+END = [
+    Scenario(
+        "end_rollout_has_instances_judged_as_between_deployments",
+        end_rollout.handler,
+        {"healthCheckTypes": {PROXY_GROUP: "EC2", MOCK_GROUP: "ELB"}},
+        [update(PROXY_GROUP, HealthCheckType="EC2"), update(MOCK_GROUP, HealthCheckType="ELB")],
+        None,
+    )
+]
+
 CAUSE = json.dumps({"errorMessage": "image secureProxy is FAILED", "errorType": "X", "stackTrace": ["secret path"]})
 
 
@@ -292,6 +354,8 @@ def roll_back_event(*, began: bool = True, published: bool = False, cause: str =
     return {
         "executionArn": EXECUTION,
         "startedAt": STARTED_AT,
+        "enteredAt": "2026-01-01T10:30:00.000Z",
+        "healthCheckTypes": {"secureProxy": "EC2", "mockServers": "ELB"},
         "pipelineArns": list(PIPELINES.values()),
         "before": BEFORE if began else {"groups": {}, "images": {}},
         "published": PUBLISHED if published else {},
@@ -324,8 +388,13 @@ RETURNED = (
     f"returned {MOCK_GROUP} to 0 instances",
 )
 RETURN_GROUPS = (
-    resize(PROXY_GROUP, MinSize=2, DesiredCapacity=3),
-    resize(MOCK_GROUP, MinSize=0, DesiredCapacity=0),
+    update(PROXY_GROUP, MinSize=2, MaxSize=4, DesiredCapacity=3, HealthCheckType="EC2"),
+    update(MOCK_GROUP, MinSize=0, MaxSize=4, DesiredCapacity=0, HealthCheckType="ELB"),
+)
+EARLIER, OURS, LATER = (datetime.fromisoformat(f"2026-01-01T{at}:00Z") for at in ("09:00", "10:20", "10:30"))
+BEGAN_AGAIN = (
+    f"began to replace the instances of {PROXY_GROUP}, some of which run the withdrawn image; until that has ended, no "
+    f"deployment can begin (aws autoscaling describe-instance-refreshes --auto-scaling-group-name {PROXY_GROUP})"
 )
 
 ROLL_BACK = [
@@ -389,33 +458,112 @@ ROLL_BACK = [
         report(undone(f"restored {IMAGE_PARAMETERS['mockServers']}")),
     ),
     Scenario(
-        "roll_back_after_publication_restores_images_and_groups",
+        "roll_back_after_publication_restores_groups_and_images",
         roll_back.handler,
         roll_back_event(published=True),
         [
+            latest_refresh("InProgress", StartTime=OURS, PercentageComplete=0),
+            cancel_refresh(PROXY_GROUP),
+            *RETURN_GROUPS,
             get_images(mockServers="ami-0c0c", secureProxy="ami-0d0d"),
             put_image("mockServers", "ami-0a0a"),
             put_image("secureProxy", "ami-0b0b"),
             UNCHANGED_IMAGES,
-            cancel_refresh(PROXY_GROUP),
-            *RETURN_GROUPS,
+            latest_refresh("Cancelled", StartTime=OURS, PercentageComplete=0),
         ],
-        report(undone(*(f"restored {name}" for name in sorted(IMAGE_PARAMETERS.values())), *RETURNED)),
+        report(undone(*RETURNED, *(f"restored {name}" for name in sorted(IMAGE_PARAMETERS.values())))),
     ),
     Scenario(
-        "roll_back_goes_on_when_no_replacement_was_under_way",
+        "roll_back_replaces_machines_of_the_withdrawn_image_once_the_former_one_is_published",
         roll_back.handler,
         roll_back_event(published=True),
-        [UNCHANGED_IMAGES, cancel_refresh(PROXY_GROUP, error="ActiveInstanceRefreshNotFound"), *RETURN_GROUPS],
+        [
+            latest_refresh("Failed", StartTime=OURS, PercentageComplete=33),
+            *RETURN_GROUPS,
+            UNCHANGED_IMAGES,
+            latest_refresh("Failed", StartTime=OURS, PercentageComplete=33),
+            refresh(answer={"InstanceRefreshId": "r-2"}),
+        ],
+        report(undone(*RETURNED, BEGAN_AGAIN)),
+    ),
+    Scenario(
+        "roll_back_waits_until_the_replacement_that_it_cancels_has_ended",
+        roll_back.handler,
+        roll_back_event(published=True),
+        [
+            latest_refresh("InProgress", StartTime=OURS, PercentageComplete=33),
+            cancel_refresh(PROXY_GROUP),
+            *RETURN_GROUPS,
+            UNCHANGED_IMAGES,
+            latest_refresh("Cancelling", StartTime=OURS, PercentageComplete=33),
+            refresh(error="InstanceRefreshInProgress"),
+        ],
+        error="RolloutEndingError",
+        message=PROXY_GROUP,
+    ),
+    Scenario(
+        "roll_back_leaves_the_replacement_that_its_earlier_attempt_has_begun",
+        roll_back.handler,
+        roll_back_event(published=True),
+        [
+            latest_refresh("InProgress", StartTime=LATER, PercentageComplete=50),
+            *RETURN_GROUPS,
+            UNCHANGED_IMAGES,
+            latest_refresh("InProgress", StartTime=LATER, PercentageComplete=50),
+        ],
         report(undone(*RETURNED)),
     ),
     Scenario(
-        "roll_back_lets_other_errors_of_the_replacement_pass",
+        "roll_back_leaves_a_replacement_of_earlier_days_alone",
         roll_back.handler,
         roll_back_event(published=True),
-        [UNCHANGED_IMAGES, cancel_refresh(PROXY_GROUP, error="AccessDenied", status=403)],
+        [
+            latest_refresh("Successful", StartTime=EARLIER, PercentageComplete=100),
+            *RETURN_GROUPS,
+            UNCHANGED_IMAGES,
+            latest_refresh("Successful", StartTime=EARLIER, PercentageComplete=100),
+        ],
+        report(undone(*RETURNED)),
+    ),
+    Scenario(
+        "roll_back_goes_on_when_the_replacement_has_just_ended",
+        roll_back.handler,
+        roll_back_event(published=True),
+        [
+            latest_refresh("InProgress", StartTime=OURS),
+            cancel_refresh(PROXY_GROUP, error="ActiveInstanceRefreshNotFound"),
+            *RETURN_GROUPS,
+            UNCHANGED_IMAGES,
+            refreshes(PROXY_GROUP),
+        ],
+        report(undone(*RETURNED)),
+    ),
+    Scenario(
+        "roll_back_does_the_rest_before_it_lets_an_error_pass",
+        roll_back.handler,
+        roll_back_event(published=True),
+        [
+            latest_refresh("InProgress"),
+            cancel_refresh(PROXY_GROUP, error="AccessDenied", status=403),
+            RETURN_GROUPS[1],
+            UNCHANGED_IMAGES,
+        ],
         error="ClientError",
         message="AccessDenied",
+    ),
+    Scenario(
+        "roll_back_asks_for_a_later_attempt_before_it_lets_a_lasting_error_pass",
+        roll_back.handler,
+        roll_back_event(published=True),
+        [
+            latest_refresh("InProgress"),
+            cancel_refresh(PROXY_GROUP, error="AccessDenied", status=403),
+            RETURN_GROUPS[1],
+            get_images(mockServers="ami-0c0c", secureProxy="ami-0b0b"),
+            put_image("mockServers", "ami-0a0a"),
+            get_images(mockServers="ami-0c0c"),
+        ],
+        error="ImageNotVisibleError",
     ),
     Scenario(
         "roll_back_touches_nothing_when_the_deployment_never_began",
@@ -440,4 +588,4 @@ ROLL_BACK = [
     ),
 ]
 
-SCENARIOS = [*LAUNCH, *HEALTH, *ROLL_BACK]
+SCENARIOS = [*LAUNCH, *HEALTH, *END, *ROLL_BACK]

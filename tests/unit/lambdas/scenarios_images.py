@@ -31,8 +31,8 @@ BEGIN_EVENT = {
 }
 BEFORE = {
     "groups": {
-        "secureProxy": {"groupName": PROXY_GROUP, "minSize": 2, "desiredCapacity": 3},
-        "mockServers": {"groupName": MOCK_GROUP, "minSize": 0, "desiredCapacity": 0},
+        "secureProxy": {"groupName": PROXY_GROUP, "minSize": 2, "maxSize": 4, "desiredCapacity": 3},
+        "mockServers": {"groupName": MOCK_GROUP, "minSize": 0, "maxSize": 4, "desiredCapacity": 0},
     },
     "images": {IMAGE_PARAMETERS["mockServers"]: "ami-0a0a", IMAGE_PARAMETERS["secureProxy"]: "ami-0b0b"},
 }

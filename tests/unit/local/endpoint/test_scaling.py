@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
 import pytest
 from botocore.exceptions import ClientError
 
 from lambdas.check_health import CheckHealth, check_health
-from lambdas.common.models import Fleet, GroupBefore, Health
+from lambdas.common.models import Before, Fleet, GroupBefore, Health
 from lambdas.launch_fleet import LaunchFleet, launch_fleet
-from lambdas.roll_back import _restore_group
-from tests.unit.local.endpoint.conftest import Account, soon
+from lambdas.roll_back import RollBack, roll_back
+from tests.unit.local.endpoint.conftest import PARAMETER, Account, soon
 from tests.unit.local.endpoint.fake_world import IMAGE, NEXT_IMAGE
 
 
@@ -176,6 +179,18 @@ def test_no_old_instance_goes_before_a_new_one_is_healthy_everywhere(account: Ac
     assert account.world.events[-2:] == [f"removed {old}", f"terminated {old}"]
 
 
+def test_a_group_that_does_not_ask_load_balancers_takes_a_new_instance_in_service_for_healthy(account: Account) -> None:
+    account.autoscaling.update_auto_scaling_group(AutoScalingGroupName="proxies", HealthCheckType="EC2")
+    [old] = account.fill(1)
+    account.world.gate.clear()
+    account.start_refresh()
+    soon(lambda: len(account.group()["Instances"]) == 2)
+    account.world.sick.update(entry["InstanceId"] for entry in account.group()["Instances"])
+    account.world.gate.set()
+    soon(lambda: account.refresh()["Status"] == "Successful")
+    assert old not in account.in_service()
+
+
 def test_a_refresh_never_has_more_than_twice_the_instances(account: Account) -> None:
     account.fill(2)
     account.start_refresh()
@@ -229,15 +244,36 @@ def test_the_workflow_fills_replaces_and_returns_a_group(account: Account) -> No
         return check_health(request, account.autoscaling, account.elbv2).healthy
 
     account.world.gate.clear()
-    filled = launch_fleet(LaunchFleet(GroupBefore("proxies", 0, 0), 1, 0), account.autoscaling)
+    filled = launch_fleet(LaunchFleet(GroupBefore("proxies", 0, 4, 0), 1, 4, 0), account.autoscaling)
     assert not filled.replacing
     assert not healthy(proxies=filled)
     account.world.gate.set()
     soon(lambda: healthy(proxies=filled))
     [old] = account.in_service()
     account.publish(NEXT_IMAGE)
-    replaced = launch_fleet(LaunchFleet(GroupBefore("proxies", 1, 1), 1, 0), account.autoscaling)
+    # Two were the least, and one is from now on; the same request that would be refused of a maximum alone.
+    account.resize(MinSize=2, DesiredCapacity=2)
+    soon(lambda: len(account.in_service()) == 2)
+    with pytest.raises(ClientError, match="Max bound, 1"):
+        account.resize(MaxSize=1)
+    began, before = datetime.now(UTC).isoformat(), GroupBefore("proxies", 2, 4, 2)
+    replaced = launch_fleet(LaunchFleet(before, 1, 1, 0), account.autoscaling)
     assert replaced.replacing
     soon(lambda: healthy(proxies=replaced))
-    assert account.in_service() != [old]
-    assert _restore_group(GroupBefore("proxies", 1, 1), account.autoscaling) == "returned proxies to 1 instances"
+    [new] = account.in_service()
+    assert new != old
+    # The deployment fails after all.
+    before_all = Before({"p": before}, {PARAMETER: IMAGE})
+    failed = datetime.now(UTC).isoformat()
+    request = RollBack("", began, failed, (), {"p": "EC2"}, before_all, {PARAMETER: NEXT_IMAGE}, {})
+    report = roll_back(request, account.ssm, account.autoscaling, SimpleNamespace())  # type: ignore[arg-type]
+    for done in (
+        "returned proxies to 2 instances",
+        f"restored {PARAMETER}",
+        "began to replace the instances of proxies",
+    ):
+        assert done in report.text
+    soon(lambda: account.refresh()["Status"] == "Successful")
+    assert new not in account.in_service()
+    assert {account.instance(name)["ImageId"] for name in account.in_service()} == {IMAGE}
+    assert account.group()["HealthCheckType"] == "EC2"
