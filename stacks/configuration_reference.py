@@ -40,6 +40,8 @@ that cannot work stops with one line per problem, of the form
 
 - **{Effect.STACK}**: with the next deployment of the CloudFormation stack.
 - **{Effect.ROLLOUT}**: with the next deployment, once its images are built.
+- **{Effect.BOTH}**: the stack has the new value at once, machines have it with their next image; until that
+  is rolled out, what runs does not fit. [Operations](operations.md#changes-that-interrupt) says what that means.
 - **{Effect.IMAGE}**: with the next image, which `deploy.sh` builds and rolls out.
 - **{Effect.BOOT}**: when an instance starts after the next deployment; running ones keep what they were told.
 """

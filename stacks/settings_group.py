@@ -14,6 +14,7 @@ class Effect(StrEnum):
 
     STACK = "stack"  # with the next deployment of the CloudFormation stack
     ROLLOUT = "rollout"  # when the workflow comes to the groups of machines
+    BOTH = "stack, then image build"  # running machines do not fit the stack until new ones have taken their place
     IMAGE = "image build"  # built into the next image, so the workflow must run too
     BOOT = "instance boot"  # handed over as user data: instances started after the next deployment have it
 

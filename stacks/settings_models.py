@@ -54,7 +54,7 @@ class Elb(Group):
     """Load balancers."""
 
     name_prefix: Annotated[str, words.ELB_PREFIX] = setting(
-        "secure-proxy-elb", Effect.STACK, "Beginning of the names of the load balancers and target groups."
+        "secure-proxy-elb", Effect.BOTH, "Beginning of the names of the load balancers and target groups."
     )
 
 
@@ -106,14 +106,14 @@ class ProxySettings(Group):
         16384, Effect.IMAGE, "Connections of one worker; a session takes two: to the client and to the application."
     )
     proxy_cloudwatch_log_group: Annotated[str, words.LOG_GROUP] = setting(
-        "SecureProxy", Effect.IMAGE, "CloudWatch log group of the proxies' logs; kept for 14 days."
+        "SecureProxy", Effect.BOTH, "CloudWatch log group of the proxies' logs; kept for 14 days."
     )
     keepalive_timeout: Annotated[int, integer(1, 3600)] = setting(
         120, Effect.IMAGE, "Seconds that an idle HTTP connection stays open."
     )
-    wss_proxy_bind_port: Annotated[int, PORT] = setting(10000, Effect.IMAGE, "Public port for `wss://`.")
+    wss_proxy_bind_port: Annotated[int, PORT] = setting(10000, Effect.BOTH, "Public port for `wss://`.")
     o_auth_proxy_bind_port: Annotated[int, PORT] = setting(
-        11080, Effect.IMAGE, "Public port of the demo's OAuth server: `/token`, `/authorize`, `/configuration`."
+        11080, Effect.BOTH, "Public port of the demo's OAuth server: `/token`, `/authorize`, `/configuration`."
     )
     kernel_ports_range_start: Annotated[int, integer(1024, 65535, name="port")] = setting(
         32768,
@@ -130,7 +130,7 @@ class ProxySettings(Group):
     )
     proxy_port_scale_factor: Annotated[int, integer(-65534, 65534)] = setting(
         1000,
-        Effect.IMAGE,
+        Effect.BOTH,
         "Backend port = bind port - factor: 10000 → 9000 for the TCP application, 11080 → 10080 for the OAuth server.",
     )
     websockify_connect_timeout: Annotated[str, duration("1ms", "75s")] = setting(
@@ -157,9 +157,9 @@ class ProxySettings(Group):
 class MockServers(Group):
     """The demonstration's backend: for tests only."""
 
-    tcp_server_port: Annotated[int, PORT] = setting(9000, Effect.IMAGE, "The TCP echo server.")
-    o_auth_server_port: Annotated[int, PORT] = setting(10080, Effect.IMAGE, "The mock OAuth server.")
-    authorizer_port: Annotated[int, PORT] = setting(10090, Effect.IMAGE, "The reference authorizer.")
+    tcp_server_port: Annotated[int, PORT] = setting(9000, Effect.BOTH, "The TCP echo server.")
+    o_auth_server_port: Annotated[int, PORT] = setting(10080, Effect.BOTH, "The mock OAuth server.")
+    authorizer_port: Annotated[int, PORT] = setting(10090, Effect.BOTH, "The reference authorizer.")
 
 
 class ExternalIp(Group):

@@ -14,7 +14,26 @@ from stacks.settings_rules import RULES
 from tests.unit.settings_support import REPOSITORY, SHIPPED, all_keys, value_at
 
 DOCUMENT = REPOSITORY / "docs" / "configuration.md"
+OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text()
 ROWS = {line.split("`")[1]: line for line in DOCUMENT.read_text().splitlines() if line.startswith("| `")}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "proxySettings.wssProxyBindPort",
+        "proxySettings.oAuthProxyBindPort",
+        "proxySettings.proxyPortScaleFactor",
+        "mockServers.tcpServerPort",
+        "mockServers.oAuthServerPort",
+        "mockServers.authorizerPort",
+        "elb.namePrefix",
+        "proxySettings.proxyCloudwatchLogGroup",
+    ],
+)
+def test_what_load_balancers_and_machines_must_agree_on_takes_effect_in_two_steps(key: str) -> None:
+    assert ROWS[key].rstrip(" |").endswith(f"| {Effect.BOTH}")
+    assert key.split(".")[-1] in OPERATIONS or key.split(".")[0] in OPERATIONS
 
 
 def test_the_document_has_not_drifted_from_the_models() -> None:
