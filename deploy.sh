@@ -20,8 +20,9 @@ AWS_DEFAULT_REGION; CDK_DEFAULT_REGION is taken from it. Everything is checked b
   --no-wait                     leave once the workflow has started
   --follow ARN                  only follow an execution that was started before
   --after-running               if an execution is under way, follow it to its end first, then deploy
-  --admitted-cidr CIDR          who may reach the public ports (default: as externalIp in cdk.json says, that is, the
-                                public address of this machine)
+  --admitted-cidr CIDR|detect   who may reach the public ports: an IPv4 block, or the public address of this machine
+                                (default: as externalIp in cdk.json says, that is, the address of this machine when the
+                                stack is made; an update keeps what is admitted)
   --[no-]image-scanning         have Amazon Inspector scan new images (default: if it is switched on for EC2)
   --[no-]reserved-concurrency   one execution at a time of each function (default: if the account's quota suffices)
   -c, --context KEY=VALUE       CDK context, such as projectSettings.proxyFleet.minCapacity=3

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from deployment.account import connect
-from deployment.admitted import parse_cidr
+from deployment.admitted import DETECT, parse_cidr
 from deployment.certificates import trusted_certificates
 from deployment.console import Console, printable
 from deployment.deploy import DeployOptions, deploy, follow
@@ -98,8 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument(
         "--admitted-cidr",
         type=_cidr,
-        metavar="CIDR",
-        help="IPv4 block that may reach the public ports (default: as externalIp in cdk.json says)",
+        metavar=f"CIDR|{DETECT}",
+        help="IPv4 block that may reach the public ports, or this machine's public address (default: as externalIp in "
+        "cdk.json says; where that says to detect the address, an update keeps the block of before)",
     )
     up.add_argument(
         "--image-scanning",
@@ -182,10 +183,14 @@ def _context(text: str) -> str:
 
 
 def _cidr(text: str) -> str:
+    if text == DETECT:
+        return text
     try:
         return parse_cidr(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}; an IPv4 block such as 203.0.113.7/32 is wanted") from error
+        raise argparse.ArgumentTypeError(
+            f"{error}; an IPv4 block such as 203.0.113.7/32 is wanted, or {DETECT}"
+        ) from error
 
 
 def _seconds(text: str) -> float:

@@ -92,7 +92,8 @@ def _check_account(options: DeployOptions, settings: ProjectSettings, aws: Aws, 
     console.line(f"reserved concurrency: {concurrency}")
     scanning = image_scanning(options.image_scanning, aws, identity)
     console.line(f"image scanning: {scanning}")
-    cidr, origin = admitted_cidr(options.admitted_cidr, settings.external_ip)
+    present = None if stack is None else stack.parameters.get(ADMITTED_CIDR)
+    cidr, origin = admitted_cidr(options.admitted_cidr, settings.external_ip, present)
     console.line(f"public ports admit {cidr} ({origin})")
     # All of them, always: the CLI would keep the value of the last deployment for one that is not given.
     return {

@@ -166,10 +166,13 @@ class ExternalIp(Group):
     """Who may reach the public ports."""
 
     auto_detect: Annotated[bool, BOOLEAN] = setting(
-        True, Effect.STACK, "`deploy.sh` finds this machine's public address and admits it alone."
+        True,
+        Effect.STACK,
+        "The `deploy.sh` that makes the stack finds its machine's public address and admits it alone; later ones keep "
+        "what is admitted, unless `--admitted-cidr` says otherwise.",
     )
     i_p_address: Annotated[str, network.SOURCE_CIDR] = setting(
-        "0.0.0.0/0", Effect.STACK, "Addresses to admit when nothing is detected."
+        "0.0.0.0/0", Effect.STACK, "Addresses to admit where nothing is to be detected; every deployment sets them."
     )
 
 

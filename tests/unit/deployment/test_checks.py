@@ -190,7 +190,7 @@ def detector() -> Iterator[Detector]:
 
 def test_the_detected_address_is_admitted_alone(detector: Detector) -> None:
     detector.answer = (200, b"203.0.114.7\n")
-    assert admitted_cidr(None, ExternalIp(), detector.url) == ("203.0.114.7/32", "this machine's address")
+    assert admitted_cidr(None, ExternalIp(), None, detector.url) == ("203.0.114.7/32", "this machine's address")
 
 
 @pytest.mark.parametrize(
@@ -209,14 +209,34 @@ def test_a_detector_that_cannot_be_reached_is_named_with_the_remedy() -> None:
 
 
 def test_what_the_command_line_admits_is_taken_without_asking() -> None:
-    assert admitted_cidr("198.51.100.0/24", ExternalIp(), "http://127.0.0.1:1/")[0] == "198.51.100.0/24"
+    assert admitted_cidr("198.51.100.0/24", ExternalIp(), "192.0.2.1/32", "http://127.0.0.1:1/")[0] == "198.51.100.0/24"
+
+
+def test_an_update_keeps_what_is_admitted_whatever_machine_it_runs_on() -> None:
+    """A CI runner's address must not take the place of the clients'."""
+    cidr, why = admitted_cidr(None, ExternalIp(), "198.51.100.0/24", "http://127.0.0.1:1/")
+    assert cidr == "198.51.100.0/24"
+    assert "as before" in why
+    assert "--admitted-cidr" in why
+
+
+def test_an_update_admits_this_machine_when_it_is_told_to(detector: Detector) -> None:
+    detector.answer = (200, b"203.0.114.7")
+    assert admitted_cidr("detect", ExternalIp(), "198.51.100.0/24", detector.url)[0] == "203.0.114.7/32"
+
+
+@pytest.mark.parametrize("proxy", ["socks5h://127.0.0.1:1", "gopher://127.0.0.1:1"])
+def test_a_proxy_that_cannot_be_used_is_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(NotStartedError, match=r"cannot be detected: .*--admitted-cidr"):
+        detect_address("http://checkip.example/")
 
 
 def test_without_detection_the_setting_is_admitted_as_a_block() -> None:
     fixed = settings_with(
         ["projectSettings.externalIp.autoDetect=false", "projectSettings.externalIp.iPAddress=8.8.8.8"]
     )
-    assert admitted_cidr(None, fixed.external_ip, "http://127.0.0.1:1/")[0] == "8.8.8.8/32"
+    assert admitted_cidr(None, fixed.external_ip, "192.0.2.1/32", "http://127.0.0.1:1/")[0] == "8.8.8.8/32"
 
 
 def test_an_invalid_e_mail_address_is_named_with_its_key() -> None:

@@ -98,6 +98,17 @@ def test_a_first_deployment_from_the_checks_to_the_endpoints(monkeypatch: pytest
     assert "  next: bash execute_e2e_tests.sh     and, to remove it: bash destroy.sh" in lines
 
 
+def test_an_update_leaves_the_admitted_addresses_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = describe_stack(
+        "UPDATE_COMPLETE", Parameters=[{"ParameterKey": "AdmittedCidr", "ParameterValue": "198.51.100.0/24"}]
+    )
+    run = Run(monkeypatch, [CALLER, BOOTSTRAPPED, stack, NO_WORKFLOW, WORKFLOW])
+    run(replace(OPTIONS, admitted_cidr=None, wait=False))
+    assert run.deployed[0]["parameters"]["AdmittedCidr"] == "198.51.100.0/24"
+    (line,) = (line for line in run.screen.lines if line.startswith("public ports admit"))
+    assert line.startswith("public ports admit 198.51.100.0/24 (as before; --admitted-cidr CIDR changes it")
+
+
 def test_the_placeholder_address_is_told_to_mean_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(monkeypatch, [*FIRST_TIME, WORKFLOW])
     run(replace(OPTIONS, wait=False))
