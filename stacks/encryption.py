@@ -24,18 +24,20 @@ class Encryption(Construct):
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(scope, construct_id)
         stack = cdk.Stack.of(self)
+        # IAM knows no regions, and the stack may stand in several. With its prefix, the name has at most 64 characters.
+        suffix = f"SecureProxy_{stack.region}"
         self.auto_scaling_role = iam.CfnServiceLinkedRole(
             self,
             "AutoScalingRole",
             aws_service_name="autoscaling.amazonaws.com",
-            custom_suffix=STACK,
+            custom_suffix=suffix,
             description="Starts the Auto Scaling groups of Secure Proxy from encrypted images",
         )
         self.auto_scaling_role_arn = stack.format_arn(
             service="iam",
             region="",
             resource="role",
-            resource_name=f"aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling_{STACK}",
+            resource_name=f"aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling_{suffix}",
         )
         self.key = kms.Key(
             self,

@@ -54,7 +54,7 @@ class ImagePipeline(Construct):
         self._description = description
         self._settings = settings
         self._base_image = base_image
-        self._tags = {OWNER_TAG: cdk.Stack.of(self).stack_name, IMAGE_TAG: name, **settings.imagebuilder.extra_tags}
+        self._tags = {**settings.imagebuilder.extra_tags, OWNER_TAG: cdk.Stack.of(self).stack_name, IMAGE_TAG: name}
         self.asset = s3_assets.Asset(
             self,
             "Directory",

@@ -97,6 +97,8 @@ def _parse_tag_key(value: object) -> str:
     key = parse_text(value)
     if key.lower().startswith("aws:"):
         raise RefusedError("begins with a word that AWS reserves")
+    if key.lower().startswith("secure-proxy:"):
+        raise RefusedError("begins with a word by which this project finds what is its own")
     return str(_TAG_KEY_TEXT.parse(key))
 
 
@@ -156,7 +158,7 @@ LOG_GROUP = Kind("name", "1 to 256 letters, digits, `_`, `-`, `.` and `/`, not b
 TAGS = string_map(
     Kind(
         "tag key",
-        "1 to 128 letters, digits and `+-=._:/`, not beginning with `aws:`",
+        "1 to 128 letters, digits and `+-=._:/`, not beginning with `aws:` or `secure-proxy:`",
         _parse_tag_key,
     ),
     text(r"[A-Za-z0-9 +=._:/@-]{0,256}", "at most 256 letters, digits, spaces and `+-=._:/@`"),

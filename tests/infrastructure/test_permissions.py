@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+import boto3
 import pytest
 
 from lambdas import (
@@ -307,9 +308,40 @@ class TestKey:
         granting = [s for s in self.statements(template) if "kms:CreateGrant" in str(s["Action"])]
         assert [s["Condition"] for s in granting] == [{"Bool": {"kms:GrantIsForAWSResource": "true"}}]
 
+    def test_the_name_of_that_role_is_one_for_each_region_and_short_enough(self, template: Template) -> None:
+        """IAM knows no regions: a second one would find the first one's role. Names of roles have 64 characters."""
+        _, role = template.one("AWS::IAM::ServiceLinkedRole")
+        assert {"Ref": "AWS::Region"} in role["CustomSuffix"]["Fn::Join"][1]
+        beside = template.resolve(role["CustomSuffix"]).removesuffix(REGION)
+        session = boto3.Session()
+        longest = max(
+            (
+                region
+                for partition in session.get_available_partitions()
+                for region in session.get_available_regions("autoscaling", partition)
+            ),
+            key=len,
+        )
+        assert len(f"AWSServiceRoleForAutoScaling_{beside}{longest}") <= 64
+
     def test_auto_scaling_uses_it_through_a_role_that_the_stack_makes(self, template: Template) -> None:
         _, role = template.one("AWS::IAM::ServiceLinkedRole")
-        arn = f"AWSServiceRoleForAutoScaling_{role['CustomSuffix']}"
+        arn = f"AWSServiceRoleForAutoScaling_{template.resolve(role['CustomSuffix'])}"
         assert any(arn in str(statement["Principal"]) for statement in self.statements(template))
         for group in template.of_type("AWS::AutoScaling::AutoScalingGroup").values():
             assert template.resolve(group["Properties"]["ServiceLinkedRoleARN"]).endswith(arn)
+
+
+@pytest.mark.parametrize(
+    ("resource_type", "key"),
+    [
+        ("AWS::IAM::Role", "RoleName"),
+        ("AWS::IAM::ManagedPolicy", "ManagedPolicyName"),
+        ("AWS::IAM::InstanceProfile", "InstanceProfileName"),
+        ("AWS::S3::Bucket", "BucketName"),
+    ],
+)
+def test_no_name_is_chosen_where_regions_share_them(template: Template, resource_type: str, key: str) -> None:
+    found = template.of_type(resource_type).values()
+    assert found
+    assert not any(key in entry["Properties"] for entry in found)

@@ -165,6 +165,8 @@ REFUSED: dict[str, list[object]] = {
         {"": "x"},
         {"aws:name": "x"},
         {"AWS:name": "x"},
+        {"secure-proxy:stack": "x"},
+        {"Secure-Proxy:own": "x"},
         {"a b": "x"},
         {"a": "x\n"},
         {"a": "x'"},
