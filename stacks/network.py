@@ -1,12 +1,14 @@
 """The VPC, and who may speak to whom in it.
 
-    internet ─(admitted addresses)─▶ public NLB ─▶ proxies ─▶ internal NLB ─▶ mock servers
+    internet ─(admitted addresses)─▶ public NLB ─▶ proxies ─▶ internal NLB ─▶ mock servers, applications
 
 Every arrow is a pair of rules between security groups: a port that no arrow names is closed. Port 22 is none of them;
 people reach instances through Session Manager.
 """
 
 from __future__ import annotations
+
+from urllib.parse import urlsplit
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
@@ -17,6 +19,7 @@ from constructs import Construct, IDependable
 from stacks.log_groups import log_group
 from stacks.names import STACK
 from stacks.settings import HEALTH_PORT, ProjectSettings
+from stacks.settings_network import BACKEND_HOST
 
 _HTTPS = 443
 _HTTP = 80
@@ -36,6 +39,8 @@ class Network(Construct):
         self.proxy_group = self._group("Proxies", "Proxies")
         self.internal_balancer_group = self._group("InternalBalancer", "Internal load balancer")
         self.mock_group = self._group("MockServers", "Mock servers")
+        # Of nothing that the stack makes: machines of its users that serve as the application carry it.
+        self.application_group = self._group("Applications", "Machines that serve as the application")
         self.build_group = self._group("ImageBuilds", "Instances that build and test images")
         self.function_group = self._group("Functions", "Functions of the deployment workflow")
         self._open_ports(settings, self._admitted_clients(admitted_cidr))
@@ -113,9 +118,11 @@ class Network(Construct):
         for port in backend_ports(settings).values():
             _join(self.proxy_group, self.internal_balancer_group, port)
             _join(self.internal_balancer_group, self.mock_group, port)
-        # The proxies ask the issuer for its keys, and like everything else AWS for orders and logs.
+        _join(self.internal_balancer_group, self.application_group, settings.wss_backend_port)
         for group in (self.proxy_group, self.mock_group, self.build_group, self.function_group):
             group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(_HTTPS), "AWS, issuers, registries")
+        for port in sorted(_ports_elsewhere(settings) - {_HTTPS}):
+            self.proxy_group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(port), "Issuers, authorizer")
         self.build_group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(_HTTP), "Package mirrors of Ubuntu")
 
 
@@ -125,6 +132,16 @@ def backend_ports(settings: ProjectSettings) -> dict[str, int]:
     if settings.proxy_settings.authentication.provider == "external":
         ports["Authorizer"] = settings.mock_servers.authorizer_port
     return ports
+
+
+def _ports_elsewhere(settings: ProjectSettings) -> set[int]:
+    """The ports of issuers and the authorizer that are not behind the internal load balancer."""
+    authentication = settings.proxy_settings.authentication
+    urls = [authentication.issuer, *(rules.issuer for rules in authentication.further_issuers)]
+    if authentication.provider == "external":
+        urls.append(authentication.authorizer_url)
+    elsewhere = (urlsplit(url) for url in urls if BACKEND_HOST not in url)
+    return {parts.port or (_HTTPS if parts.scheme == "https" else _HTTP) for parts in elsewhere}
 
 
 def _join(source: ec2.SecurityGroup, target: ec2.SecurityGroup, port: int) -> None:

@@ -202,6 +202,11 @@ class SecureProxyStack(cdk.Stack):
                 names.state_machine,
             ),
             Fact("ProxyGroupName", "Auto Scaling group of the proxies", proxies.machines.name),
+            Fact(
+                "ApplicationGroupId",
+                "Security group for machines of your own that serve as the application",
+                network.application_group.security_group_id,
+            ),
             Fact("MockServersGroupName", "Auto Scaling group of the mock servers", mock_servers.machines.name),
             Fact("SecureProxyPipelineArn", "ARN of the proxies' image pipeline", proxy_pipeline.arn),
             Fact("MockServersPipelineArn", "ARN of the mock servers' image pipeline", mock_pipeline.arn),

@@ -19,7 +19,9 @@ _HOST_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_HOST_LABEL}(?:\.{_HOST_LABEL})*", re.ASCII)
 # What a URL path may hold without meaning anything to a shell, to NGINX or to JSON.
 _URL_PATH = re.compile(r"[A-Za-z0-9._~/:@+,=%-]*", re.ASCII)
-_PLACEHOLDERS = {"${BACKEND_HOST}": "backend-host", "${OAUTH_BACKEND_PORT}": "10080"}
+BACKEND_HOST = "${BACKEND_HOST}"  # the internal load balancer
+OAUTH_BACKEND_PORT = "${OAUTH_BACKEND_PORT}"
+_PLACEHOLDERS = {BACKEND_HOST: "backend-host", OAUTH_BACKEND_PORT: "10080"}
 
 _MAILBOX = r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*"
 _EMAIL = re.compile(rf"(?=.{{1,254}}\Z)(?=[^@]{{1,64}}@){_MAILBOX}@{_HOST_LABEL}(?:\.{_HOST_LABEL})+", re.ASCII)

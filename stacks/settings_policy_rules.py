@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from stacks.settings_models import ProjectSettings
+from stacks.settings_network import BACKEND_HOST, OAUTH_BACKEND_PORT
 from stacks.settings_rule import Problem, Rule, problem
 
 # User data is at most 16 KB (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html); names come on top.
@@ -13,6 +15,8 @@ _POLICY_BYTES = 15_000
 
 _AUTHENTICATION = "proxySettings.authentication"
 BRIDGE = "proxySettings.bridge"
+OAUTH_PORT = "proxySettings.oAuthProxyBindPort"
+FACTOR = "proxySettings.proxyPortScaleFactor"
 COOKIE = f"{_AUTHENTICATION}.tokenCookie"
 ORIGINS = "proxySettings.limits.allowedOrigins"
 ISSUER = f"{_AUTHENTICATION}.issuer"
@@ -45,6 +49,19 @@ def _distinct_issuers(settings: ProjectSettings) -> Iterator[Problem]:
             wrong = f"{json.dumps(rules.issuer)} has rules already"
             yield problem(f"{FURTHER_ISSUERS}[{index}].issuer", wrong, "an issuer that is not named before")
         seen.add(rules.issuer)
+
+
+def _issuers_behind_the_proxy(settings: ProjectSettings) -> Iterator[Problem]:
+    authentication, port = settings.proxy_settings.authentication, settings.o_auth_backend_port
+    issuers = {ISSUER: authentication.issuer}
+    issuers |= {
+        f"{FURTHER_ISSUERS}[{n}].issuer": rules.issuer for n, rules in enumerate(authentication.further_issuers)
+    }
+    for path, url in issuers.items():
+        netloc = urlsplit(url).netloc
+        if BACKEND_HOST in netloc and netloc not in (f"{BACKEND_HOST}:{OAUTH_BACKEND_PORT}", f"{BACKEND_HOST}:{port}"):
+            wrong = f"{json.dumps(url)} is on the internal load balancer, which has no OAuth server on that port"
+            yield problem(path, wrong, f"`http://{BACKEND_HOST}:{OAUTH_BACKEND_PORT}/…`, or a host of your own")
 
 
 def _distinct_routes(settings: ProjectSettings) -> Iterator[Problem]:
@@ -102,6 +119,12 @@ POLICY_RULES = (
         f"No issuer is named twice in `{ISSUER}` and `{FURTHER_ISSUERS}`.", (ISSUER, FURTHER_ISSUERS), _distinct_issuers
     ),
     Rule(f"No path is named twice in `{ROUTES}`.", (ROUTES,), _distinct_routes),
+    Rule(
+        f"`{ISSUER}` and those of `{FURTHER_ISSUERS}`, where they are on `{BACKEND_HOST}`, have the port `{OAUTH_PORT}` "
+        f"minus `{FACTOR}`.",
+        (ISSUER, FURTHER_ISSUERS, OAUTH_PORT, FACTOR),
+        _issuers_behind_the_proxy,
+    ),
     Rule(
         f"`{AUTHORITIES}` is not empty unless `{MODE}` is `off`, and then `{REVOCATION_LISTS}` is empty.",
         (MODE, AUTHORITIES, REVOCATION_LISTS),

@@ -27,6 +27,7 @@ RESOURCES = {
     "StateMachineArn": ("AWS::StepFunctions::StateMachine", "", "<{}>"),  # Ref of a state machine is its ARN
     "ProxyGroupName": (GROUP, "ProxyFleet", "<{}>"),
     "MockServersGroupName": (GROUP, "MockServers", "<{}>"),
+    "ApplicationGroupId": ("AWS::EC2::SecurityGroup", "Applications", "<{}.GroupId>"),
     "SecureProxyPipelineArn": (PIPELINE, "SecureProxyImage", "<{}.Arn>"),
     "MockServersPipelineArn": (PIPELINE, "MockServersImage", "<{}.Arn>"),
     "AccessLogBucketName": ("AWS::S3::Bucket", "AccessLogs", "<{}>"),

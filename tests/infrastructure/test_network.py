@@ -59,6 +59,7 @@ def test_what_may_be_reached(template: Template) -> None:
         ("InternalBalancer", "Proxies", 10080),
         ("MockServers", "InternalBalancer", 9000),
         ("MockServers", "InternalBalancer", 10080),
+        ("Applications", "InternalBalancer", 9000),
     }
 
 
@@ -73,6 +74,36 @@ def test_where_connections_may_be_opened_to(template: Template) -> None:
         ("ImageBuilds", ANYWHERE, 80),
         ("Functions", ANYWHERE, 443),
     }
+
+
+def test_machines_that_carry_the_applications_group_are_reached_by_the_internal_load_balancer_alone(
+    template: Template,
+) -> None:
+    assert [rule for rule in rules(template, "Ingress") if rule[0] == "Applications"] == [
+        ("Applications", "InternalBalancer", 9000)
+    ]
+    assert ("InternalBalancer", "Applications", 9000) in set(rules(template, "Egress"))
+    assert not [rule for rule in rules(template, "Egress") if rule[0] == "Applications"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "ports"),
+    [
+        ({"issuer": "https://login.company.com/tenant"}, {443}),
+        ({"issuer": "https://login.company.com:8443/tenant"}, {443, 8443}),
+        ({"issuer": "http://login.company.com/tenant"}, {443, 80}),
+        ({"furtherIssuers": '[{"issuer": "https://other.company.com:9443"}]'}, {443, 9443}),
+        ({"provider": "external", "authorizerUrl": "https://decide.company.com:7443/a"}, {443, 7443}),
+        ({"authorizerUrl": "https://decide.company.com:7443/a"}, {443}),  # nobody asks it
+    ],
+)
+def test_proxies_reach_issuers_and_authorizer_on_the_ports_that_these_have(
+    settings: dict[str, str], ports: set[int]
+) -> None:
+    prefix = "projectSettings.proxySettings.authentication"
+    template = synthesis.template(**{f"{prefix}.{key}": value for key, value in settings.items()})
+    outward = {port for group, other, port in rules(template, "Egress") if (group, other) == ("Proxies", ANYWHERE)}
+    assert outward == ports
 
 
 def test_with_an_external_authorizer_its_port_is_open_too() -> None:
