@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from deployment import images
@@ -31,6 +32,11 @@ _TERMINATED_WITHIN_SECONDS = 15 * 60.0
 # Network interfaces of functions in a VPC alone can take 40 minutes.
 _DELETED_WITHIN_SECONDS = 90 * 60.0
 _DELETION_ATTEMPTS = 3
+# How long a repeated deletion may still show how the one before it has ended.
+_BEGUN_WITHIN_SECONDS = 2 * 60.0
+# How long services may list what has been deleted.
+_FORGOTTEN_WITHIN_SECONDS = 3 * 60.0
+_FAILED = "DELETE_FAILED"
 _UPDATING = ("UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_IN_PROGRESS", "ROLLBACK_IN_PROGRESS")
 
 
@@ -91,7 +97,7 @@ def _remove(inventory: Inventory, names: ParameterNames, aws: Aws, waiter: Waite
         if inventory.stack is not None:
             _delete_stack(inventory.stack, aws, waiter)
         _delete_images(take_inventory(aws, names), aws, waiter)
-        _verify(aws, names, waiter.console)
+        _verify(aws, names, waiter)
     except KeyboardInterrupt:
         raise InterruptedByUserError(f"interrupted; {again}") from None
     except AWS_ERRORS as error:
@@ -130,17 +136,22 @@ def _cancel_builds(inventory: Inventory, aws: Aws, waiter: Waiter) -> None:
 
 def _delete_stack(stack: Stack, aws: Aws, waiter: Waiter) -> None:
     """Deletes the stack. Load balancers write to their bucket to the end, so it may have to be emptied again."""
+    status = stack.status
     for attempt in range(1, _DELETION_ATTEMPTS + 1):
         for resource in resources_of(aws, stack):
             if resource.kind == "AWS::S3::Bucket":
                 count = empty_bucket(aws, resource.physical_id)
                 waiter.console.line(f"bucket {resource.physical_id}: deleted {count} objects")
         aws.client("cloudformation").delete_stack(StackName=stack.id)
+        if status == _FAILED:
+            with suppress(DeploymentError):  # it may have failed again before anybody looked
+                waiter.until_nothing(lambda: _not_begun(stack, aws), within=_BEGUN_WITHIN_SECONDS)
         waiter.until_nothing(lambda: _deletion(stack, aws), within=_DELETED_WITHIN_SECONDS)
         left = find_stack(aws, stack.id)
         if left is None:
             waiter.console.line(f"stack {STACK}: deleted")
             return
+        status = left.status
         if attempt < _DELETION_ATTEMPTS:
             waiter.console.line(f"stack {STACK}: {left.status}, trying again")
             for build in images.find_builds(aws, []):  # a recipe may be held by what was made of it
@@ -148,9 +159,14 @@ def _delete_stack(stack: Stack, aws: Aws, waiter: Waiter) -> None:
     raise DeploymentError(f"CloudFormation cannot delete the stack: {'; '.join(failed_deletions(aws, stack))}")
 
 
+def _not_begun(stack: Stack, aws: Aws) -> str:
+    found = find_stack(aws, stack.id)
+    return f"stack {STACK}: another attempt begins" if found is not None and found.status == _FAILED else ""
+
+
 def _deletion(stack: Stack, aws: Aws) -> str:
     found = find_stack(aws, stack.id)
-    if found is None or found.status == "DELETE_FAILED":
+    if found is None or found.status == _FAILED:
         return ""
     return f"stack {STACK}: {found.status}, {len(resources_of(aws, stack))} resources left"
 
@@ -175,11 +191,10 @@ def _delete_images(inventory: Inventory, aws: Aws, waiter: Waiter) -> None:
         aws.client("ssm").delete_parameters(Names=inventory.parameters)
 
 
-def _verify(aws: Aws, names: ParameterNames, console: Console) -> None:
-    left = take_inventory(aws, names).describe()
-    if left:
-        raise DeploymentError("still there:\n  " + "\n  ".join(left))
-    console.line("nothing is left")
+def _verify(aws: Aws, names: ParameterNames, waiter: Waiter) -> None:
+    """Looks until nothing is left. Services list for a while what was deleted."""
+    waiter.until_nothing(lambda: "; ".join(take_inventory(aws, names).describe()), within=_FORGOTTEN_WITHIN_SECONDS)
+    waiter.console.line("nothing is left")
 
 
 def _tell_what_stays(identity: Identity, aws: Aws, console: Console) -> None:

@@ -120,8 +120,8 @@ POLICY_RULES = (
     ),
     Rule(f"No path is named twice in `{ROUTES}`.", (ROUTES,), _distinct_routes),
     Rule(
-        f"`{ISSUER}` and those of `{FURTHER_ISSUERS}`, where they are on `{BACKEND_HOST}`, have the port `{OAUTH_PORT}` "
-        f"minus `{FACTOR}`.",
+        f"`{ISSUER}` and those of `{FURTHER_ISSUERS}`, where they are on `{BACKEND_HOST}`, have the port "
+        f"`{OAUTH_PORT}` minus `{FACTOR}`.",
         (ISSUER, FURTHER_ISSUERS, OAUTH_PORT, FACTOR),
         _issuers_behind_the_proxy,
     ),

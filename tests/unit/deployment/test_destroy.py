@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -186,10 +188,57 @@ def test_a_build_instance_that_was_left_behind_is_terminated(aws: MotoAws, scree
 
 def test_what_cannot_be_removed_is_named(aws: MotoAws, screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "delete_build", lambda *_: None)
-    with pytest.raises(DeploymentError, match=r"still there:\n  Image Builder image secure-proxy/1\.0\.1/1") as failed:
+    with pytest.raises(DeploymentError, match=r"there is still: Image Builder image secure-proxy/1\.0\.1/1") as failed:
         remove(screen)
     assert failed.value.exit_code == 1
     assert "bash destroy.sh" in str(failed.value)
+
+
+def test_what_is_still_listed_for_a_while_after_its_deletion_is_waited_for(
+    aws: MotoAws, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 4  # the fourth is the second one after the deletion
+    find, listed = images.find_snapshots, iter([["snap-0123456789abcdef0"]] * looks)
+    monkeypatch.setattr("deployment.inventory.find_snapshots", lambda found: [*find(found), *next(listed, [])])
+    assert "nothing is left" in remove(screen)
+    assert screen.now == 2 * OPTIONS.poll
+
+
+class StubbornStack:
+    """Its deletion takes a minute and fails twice; what CloudFormation shows lags half a minute behind."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self.deletions: list[float] = []
+
+    def delete_stack(self, **_: str) -> None:
+        assert self.status() in ("CREATE_COMPLETE", "DELETE_FAILED")
+        self.deletions.append(self._screen.now)
+
+    def status(self) -> str:
+        shown = [at for at in self.deletions if self._screen.now >= at + 30]
+        if not shown:
+            return "CREATE_COMPLETE"
+        if self._screen.now < shown[-1] + 60:
+            return "DELETE_IN_PROGRESS"
+        return "DELETE_FAILED" if len(shown) < 3 else "DELETE_COMPLETE"
+
+    def find(self, *_: object) -> Stack | None:
+        return None if self.status() == "DELETE_COMPLETE" else Stack(STACK_ID, self.status(), "", {}, {})
+
+
+def test_a_deletion_is_tried_again_only_when_the_attempt_before_it_is_over(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = StubbornStack(screen)
+    monkeypatch.setattr(module, "find_stack", stack.find)
+    monkeypatch.setattr(module, "resources_of", lambda *_: [])
+    monkeypatch.setattr(images, "find_builds", lambda *_: [])
+    aws: Any = SimpleNamespace(client=lambda _: stack)
+    module._delete_stack(Stack(STACK_ID, "CREATE_COMPLETE", "", {}, {}), aws, waiter(screen))
+    assert len(stack.deletions) == 3
+    assert all(later - earlier >= 60 for earlier, later in pairwise(stack.deletions))
+    assert f"stack {STACK}: deleted" in screen.lines
 
 
 def test_a_session_that_expires_half_way_says_how_to_go_on(
