@@ -31,6 +31,20 @@ that cannot work stops with one line per problem, of the form
 
     cdk.json: projectSettings.<path>: what is wrong, allowed: what is allowed
 
+## One deployment with other settings
+
+`bash deploy.sh -c KEY=VALUE`, or `cdk synth -c KEY=VALUE`, overrides a setting without touching the file:
+`-c projectSettings.proxyFleet.minCapacity=3`. A value that reads as JSON is taken for that: `8`, `true`, `["a"]`. Give
+the same to every deployment, or the next one returns to `cdk.json`. Three keys choose how images are built:
+
+- `nginxBuild`: `source` (the default) compiles NGINX from the commits of `sources.lock`; `distribution` takes it from
+  the packages of Debian or Ubuntu, for machines that reach package mirrors alone.
+- `sourceBaseUrl`: where the source build clones `owner/name` from, an `https://` or `file://` URL without a slash at
+  its end; `https://github.com` by default.
+- `mockRuntime`: how the mock servers run, `docker` (the default) or `native` for machines without it.
+
+`deploy.sh` refuses any other key; the CDK CLI by itself ignores it.
+
 ## Rules that join several settings
 
 {"".join(f"- {rule.text}{chr(10)}" for rule in RULES)}\

@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from stacks.component_parameters import NGINX_BUILDS, RUNTIMES
-from stacks.settings import SettingsError
+from stacks.settings import ProjectSettings, SettingsError
 
 _SETTINGS_PREFIX = "projectSettings."
+_OPTIONS = ("nginxBuild", "sourceBaseUrl", "mockRuntime")
+_OF_THE_CDK = ("@", "aws:", "aws-cdk:")  # how its own keys begin: feature flags, what it hands over to apps
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,24 @@ class DeploymentOptions:
         if wrong:
             raise SettingsError.of("command line", wrong)
         return options
+
+
+def refuse_unknown_context(keys: Iterable[str]) -> None:
+    """Raises `SettingsError` for keys that a person has given and that nobody reads, with the one that was meant."""
+    ours = (*_OPTIONS, *(f"{_SETTINGS_PREFIX}{group.alias}" for group in ProjectSettings.model_fields.values()))
+    wrong = []
+    for key in keys:
+        if key in _OPTIONS or key.startswith((_SETTINGS_PREFIX, *_OF_THE_CDK)):
+            continue
+        if f"{_SETTINGS_PREFIX}{key.partition('.')[0]}" in ours:
+            meant = [f"{_SETTINGS_PREFIX}{key}"]
+        else:
+            meant = difflib.get_close_matches(key, ours, n=1)
+        hint = f" (did you mean {meant[0]}?)" if meant else ""
+        allowed = f"{', '.join(_OPTIONS)} and {_SETTINGS_PREFIX}<key of docs/configuration.md>"
+        wrong.append((f"context.{key}", f"is not a known key{hint}, allowed: {allowed}"))
+    if wrong:
+        raise SettingsError.of("command line", wrong)
 
 
 def _value(text: Any) -> Any:

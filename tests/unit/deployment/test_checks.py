@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -106,7 +107,7 @@ def quota(total: int, free: int) -> Call:
     return Call("lambda", "get_account_settings", {}, {"AccountLimit": limits})
 
 
-@pytest.mark.parametrize(("free", "on"), [(1000, True), (109, True), (108, False), (10, False)])
+@pytest.mark.parametrize(("free", "on"), [(1000, True), (110, True), (109, False), (10, False)])
 def test_concurrency_is_reserved_when_a_hundred_executions_stay_free(free: int, on: bool) -> None:
     aws = StubbedAws([quota(1000, free)])
     assert reserved_concurrency(None, aws, None).on is on
@@ -242,3 +243,35 @@ def test_without_detection_the_setting_is_admitted_as_a_block() -> None:
 def test_an_invalid_e_mail_address_is_named_with_its_key() -> None:
     with pytest.raises(NotStartedError, match=r"imageBuilderEmailAddress: .*is not an e-mail address"):
         settings_with(["projectSettings.imagebuilder.imageBuilderEmailAddress=nobody"])
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("nginxbuild", "did you mean nginxBuild?"),
+        ("proxySettings.bridge", "did you mean projectSettings.proxySettings.bridge?"),
+        (
+            "projectsettings.proxySettings.bridge",
+            "allowed: nginxBuild, sourceBaseUrl, mockRuntime and projectSettings.",
+        ),
+    ],
+)
+def test_a_context_key_that_nobody_reads_is_refused(key: str, hint: str) -> None:
+    with pytest.raises(NotStartedError, match=rf"context\.{re.escape(key)}: is not a known key") as refused:
+        settings_with([f"{key}=lua"])
+    assert hint in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "nginxBuild=distribution",
+        "sourceBaseUrl=https://git.company.com",
+        "mockRuntime=native",
+        "projectSettings.proxySettings.bridge=lua",
+        "@aws-cdk/core:stackRelativeExports=true",
+        "aws:cdk:enable-path-metadata=true",
+    ],
+)
+def test_context_of_ours_and_of_the_cdk_is_accepted(entry: str) -> None:
+    settings_with([entry])
