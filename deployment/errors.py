@@ -73,7 +73,10 @@ def explanation(error: Exception) -> str:
             "account has this region switched on"
         )
     if is_denied(error):
-        return f"the credentials do not permit what is needed: {error}"
+        return (
+            f"the credentials do not permit what is needed: {error}. Use others that do, or have an administrator "
+            "permit the action that is named there"
+        )
     if may_pass(error):
         return f"AWS cannot be reached or does not answer properly: {error}. Try again"
     return str(error)

@@ -139,7 +139,18 @@ class Follower:
         if story.failure is not None:
             where, seen = f" in state {story.failure.state}", f"{story.failure.error}: {story.failure.cause}"
         cause = plain_cause(execution.get("cause") or seen)
-        raise DeploymentError(f"the deployment {status.lower().replace('_', ' ')}{where}: {cause}")
+        raise DeploymentError(
+            f"the deployment {status.lower().replace('_', ' ')}{where}: {cause}\n{self._ways_on(status)}"
+        )
+
+    def _ways_on(self, status: str) -> str:
+        if status == "FAILED":
+            return f"  remove the cause, then run: {self._hints.deploy}"
+        # It was ended from outside, and did not come to its roll-back.
+        return (
+            "  nothing was undone; builds and replacements that it had begun go on. "
+            f"Run: {self._hints.deploy}, which says if something must end first"
+        )
 
     def _goes_on(self, arn: str) -> str:
         return (

@@ -97,7 +97,7 @@ class Story:
 
     def _end_of_waiting(self, event: Mapping[str, Any]) -> Iterator[Line]:
         seconds = _seconds_between(self._awaiting_since, event["timestamp"])
-        yield self._line(event, f"{self.awaited:<22} {seconds:7.1f} s, {self._looks} looks")
+        yield self._line(event, f"{self.awaited:<22} {seconds:7.1f} s, {self._looks} look{'s' * (self._looks != 1)}")
         self.awaited = None
 
     def _polls(self, name: str) -> bool:

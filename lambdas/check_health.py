@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CheckHealth:
-    """The fleets and what was done to them, by name; the last look, and how often one may be taken."""
+    """The fleets and what was done to them, by name; the last look, how often one may be taken, and how far apart."""
 
     fleets: Mapping[str, Fleet]
     launches: Mapping[str, Launch]
     health: Health
     max_checks: int
+    poll_seconds: int
 
 
 def handler(event: object, _context: object = None) -> Any:
@@ -48,8 +49,10 @@ def check_health(request: CheckHealth, autoscaling: AutoScalingClient, elbv2: El
     checks = request.health.checks + 1
     if awaited and checks >= request.max_checks:
         failures = [text for fleet in request.fleets.values() for text in _failed_activities(fleet, autoscaling)]
+        minutes = checks * request.poll_seconds / 60
         raise TargetsUnhealthyError(
-            f"after {checks} looks, the most that are permitted: {'; '.join(awaited + failures)}"
+            f"still not healthy after {minutes:.0f} minutes: {'; '.join(awaited + failures)}. The logs of the machines "
+            "tell why: of proxies in their log group, of others through Session Manager"
         )
     return Health(healthy=not awaited, checks=checks, waiting_for="; ".join(awaited))
 

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CheckImageBuilds:
-    """The builds and how often they may be looked at."""
+    """The builds, how often they may be looked at, and how far apart."""
 
     images: ImageBuilds
     max_checks: int
+    poll_seconds: int
 
 
 def handler(event: object, _context: object = None) -> Any:
@@ -45,7 +46,11 @@ def check_image_builds(request: CheckImageBuilds, imagebuilder: ImagebuilderClie
     unfinished = [f"{name} is {status}" for name, status in statuses.items() if status != AVAILABLE]
     checks = request.images.checks + 1
     if unfinished and checks >= request.max_checks:
-        raise ImageBuildTimedOutError(f"{', '.join(unfinished)} after {checks} looks, the most that are permitted")
+        minutes = checks * request.poll_seconds / 60
+        raise ImageBuildTimedOutError(
+            f"{', '.join(unfinished)} after {minutes:.0f} minutes. How far it came is in the log group of the image, "
+            "/aws/imagebuilder/…"
+        )
     builds = {
         name: dataclasses.replace(build, image_id=_image_id(name, looks[name], imagebuilder.meta.region_name))
         for name, build in request.images.builds.items()

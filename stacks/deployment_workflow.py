@@ -149,7 +149,7 @@ class DeploymentWorkflow(Construct):
         return self._task(
             "CheckImageBuilds",
             self.functions.check_image_builds,
-            {"images": _object_at("$.images"), "maxChecks": _BUILDS_WITHIN_MINUTES * 60 // POLL_SECONDS},
+            {"images": _object_at("$.images"), **_bound(_BUILDS_WITHIN_MINUTES)},
             result_path="$.images",
         )
 
@@ -190,7 +190,7 @@ class DeploymentWorkflow(Construct):
                 },
                 "launches": _object_at("$.launches"),
                 "health": _object_at("$.health"),
-                "maxChecks": _HEALTHY_WITHIN_MINUTES * 60 // POLL_SECONDS,
+                **_bound(_HEALTHY_WITHIN_MINUTES),
             },
             result_path="$.health",
         )
@@ -302,6 +302,11 @@ class DeploymentWorkflow(Construct):
         choice.when(sfn.Condition.boolean_equals(done, True), then).otherwise(wait)
         wait.next(check).next(choice)
         return wait
+
+
+def _bound(minutes: int) -> dict[str, int]:
+    """What tells a polling task when to give up."""
+    return {"maxChecks": minutes * 60 // POLL_SECONDS, "pollSeconds": POLL_SECONDS}
 
 
 def _object_at(path: str) -> Any:

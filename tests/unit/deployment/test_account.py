@@ -96,7 +96,7 @@ def test_the_account_is_that_of_the_caller() -> None:
     [
         ("ExpiredToken", "the AWS session has expired"),
         ("InvalidClientTokenId", "AWS does not accept the credentials"),
-        ("AccessDenied", "the credentials do not permit what is needed"),
+        ("AccessDenied", "have an administrator permit"),
     ],
 )
 def test_credentials_that_aws_refuses(code: str, words: str) -> None:

@@ -72,7 +72,7 @@ def test_one_line_a_state_and_one_for_all_looks() -> None:
         "BeginDeployment            1.5 s",
         "ImageBuilds               32.0 s, 2 looks",
         "PublishImages              2.0 s",
-        "Health                    16.0 s, 1 looks",
+        "Health                    16.0 s, 1 look",
     ]
 
 
@@ -157,7 +157,7 @@ def test_a_roll_back_that_fails_too_does_not_hide_the_cause() -> None:
         history.fail(at, f"{state}Error", "broken")
         history.leave(at, state)
     text = Watch(described("FAILED"), told(history.events)).failure()
-    assert text == "the deployment failed in state PublishImages: PublishImagesError: broken"
+    assert text.startswith("the deployment failed in state PublishImages: PublishImagesError: broken\n")
 
 
 def failed_history() -> list[dict[str, Any]]:
@@ -177,7 +177,9 @@ def test_a_failure_names_the_state_and_its_cause() -> None:
     cause = "ImageBuildFailedError: image secureProxy is FAILED: step NginxTest\nUndone: nothing had to be"
     watch = Watch(described("FAILED", error="ImageBuildFailedError", cause=cause), told(failed_history()))
     text = watch.failure()
-    assert text == f"the deployment failed in state CheckImageBuilds: {cause}"
+    assert text == (
+        f"the deployment failed in state CheckImageBuilds: {cause}\n  remove the cause, then run: bash deploy.sh"
+    )
     assert watch.screen.lines[0] == (
         "FAILED  CheckImageBuilds: ImageBuildFailedError: image secureProxy is FAILED: step NginxTest"
     )
@@ -186,7 +188,11 @@ def test_a_failure_names_the_state_and_its_cause() -> None:
 @pytest.mark.parametrize(("status", "words"), [("TIMED_OUT", "timed out"), ("ABORTED", "aborted")])
 def test_other_ends_are_failures_too(status: str, words: str) -> None:
     text = Watch(described(status), told([])).failure()
-    assert text == f"the deployment {words}: no cause was given"
+    assert text == (
+        f"the deployment {words}: no cause was given\n"
+        "  nothing was undone; builds and replacements that it had begun go on. Run: bash deploy.sh, which says if "
+        "something must end first"
+    )
 
 
 def test_an_execution_that_does_not_exist_was_never_followed() -> None:

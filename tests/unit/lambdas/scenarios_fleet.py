@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -143,6 +144,7 @@ def health_event(*, replacing: bool = False, checks: int = 0) -> dict[str, Any]:
         },
         "health": {"healthy": False, "checks": checks, "waitingFor": ""},
         "maxChecks": 5,
+        "pollSeconds": 24,
     }
 
 
@@ -318,7 +320,7 @@ HEALTH = [
             activities(MOCK_GROUP),
         ],
         error="TargetsUnhealthyError",
-        message="i-0 not registered, i-1 not registered; Launching a new EC2 instance: no capacity in zone a",
+        message="i-1 not registered; Launching a new EC2 instance: no capacity in zone a. The logs of the machines",
     ),
     Scenario(
         "check_health_names_a_group_that_does_not_exist",
@@ -395,6 +397,11 @@ EARLIER, OURS, LATER = (datetime.fromisoformat(f"2026-01-01T{at}:00Z") for at in
 BEGAN_AGAIN = (
     f"began to replace the instances of {PROXY_GROUP}, some of which run the withdrawn image; until that has ended, no "
     f"deployment can begin (aws autoscaling describe-instance-refreshes --auto-scaling-group-name {PROXY_GROUP})"
+)
+
+GIVES_UP = next(scenario for scenario in HEALTH if scenario.name.startswith("check_health_gives_up"))
+HEALTH.append(
+    replace(GIVES_UP, name="check_health_says_how_long_it_has_waited", message="still not healthy after 2 minutes: ")
 )
 
 ROLL_BACK = [

@@ -221,7 +221,7 @@ def listed(name: str, *summaries: Mapping[str, Any]) -> Call:
 
 
 def check_event(checks: int = 0, max_checks: int = 10) -> dict[str, Any]:
-    return {"images": builds(checks), "maxChecks": max_checks}
+    return {"images": builds(checks), "maxChecks": max_checks, "pollSeconds": 24}
 
 
 CHECK = [
@@ -310,7 +310,7 @@ CHECK = [
             listed("mockServers", summary("mockServers", "AVAILABLE", ami="ami-0c0c")),
         ],
         error="ImageBuildTimedOutError",
-        message="secureProxy is BUILDING after 10 looks",
+        message="secureProxy is BUILDING after 4 minutes. How far it came",
     ),
 ]
 

@@ -120,7 +120,11 @@ def test_the_last_look_at_health_tells_why_a_launch_failed(account: Account) -> 
     account.resize(MinSize=1)
     soon(lambda: any(activity["StatusCode"] == "Failed" for activity in account.activities()))
     request = CheckHealth(
-        {"proxies": Fleet("proxies", tuple(account.target_groups))}, {}, Health(False, 0, ""), max_checks=1
+        {"proxies": Fleet("proxies", tuple(account.target_groups))},
+        {},
+        Health(False, 0, ""),
+        max_checks=1,
+        poll_seconds=15,
     )
     with pytest.raises(Exception, match=r"0 healthy targets of 1[\s\S]*did not finish booting"):
         check_health(request, account.autoscaling, account.elbv2)
@@ -240,7 +244,7 @@ def test_the_workflow_fills_replaces_and_returns_a_group(account: Account) -> No
     fleets = {"proxies": Fleet("proxies", tuple(account.target_groups))}
 
     def healthy(**launches: object) -> bool:
-        request = CheckHealth(fleets, launches, Health(False, 0, ""), max_checks=1000)  # type: ignore[arg-type]
+        request = CheckHealth(fleets, launches, Health(False, 0, ""), max_checks=1000, poll_seconds=15)  # type: ignore[arg-type]
         return check_health(request, account.autoscaling, account.elbv2).healthy
 
     account.world.gate.clear()
