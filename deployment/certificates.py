@@ -17,10 +17,8 @@ from deployment.account import Aws
 from deployment.errors import DeploymentError, NotStartedError
 from deployment.stack import Stack
 from lambdas.common.errors import error_code
+from stacks.names import PROXY_GROUP_OUTPUT, PROXY_LOG_GROUP_OUTPUT
 
-# Outputs of the stack.
-GROUP_OUTPUT = "ProxyGroupName"
-LOG_GROUP_OUTPUT = "ProxyLogGroupName"
 # As the image's CloudWatch agent names it.
 _STREAM = "{instance}/var/log/secure-proxy/nginx-metrics.log"
 _LATEST_RECORDS = 20
@@ -36,14 +34,14 @@ def trusted_certificates(aws: Aws, stack: Stack) -> str:
     missing = [instance for instance, record in found.items() if "Certificate" not in record]
     if missing:
         raise NotStartedError(
-            f"no certificate of {', '.join(missing)} in log group {stack.outputs[LOG_GROUP_OUTPUT]} yet: a proxy "
+            f"no certificate of {', '.join(missing)} in log group {stack.outputs[PROXY_LOG_GROUP_OUTPUT]} yet: a proxy "
             f"publishes it within two minutes of its boot. Try again a little later, {_OTHERWISE}"
         )
     return "".join(_checked(instance, str(record["Certificate"])) for instance, record in found.items())
 
 
 def _proxies(aws: Aws, stack: Stack) -> list[str]:
-    name = stack.outputs[GROUP_OUTPUT]
+    name = stack.outputs[PROXY_GROUP_OUTPUT]
     groups = aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
     instances = [
         instance["InstanceId"]
@@ -60,7 +58,7 @@ def _published(aws: Aws, stack: Stack, instance: str) -> Mapping[str, object]:
     """The newest record that holds a certificate; an empty one when there is none."""
     try:
         events = aws.client("logs").get_log_events(
-            logGroupName=stack.outputs[LOG_GROUP_OUTPUT],
+            logGroupName=stack.outputs[PROXY_LOG_GROUP_OUTPUT],
             logStreamName=_STREAM.format(instance=instance),
             limit=_LATEST_RECORDS,
             startFromHead=False,

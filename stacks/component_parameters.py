@@ -107,12 +107,8 @@ def proxy_instance_environment(
     }
 
 
-def mock_instance_environment(settings: ProjectSettings, *, backend_host: str) -> dict[str, str]:
-    """What a mock-servers instance is told at boot: `BACKEND_HOST`, the name under which clients reach it.
-
-    The settings are taken for symmetry with `proxy_instance_environment`; nothing of them is needed today.
-    """
-    del settings
+def mock_instance_environment(*, backend_host: str) -> dict[str, str]:
+    """What a mock-servers instance is told at boot: `BACKEND_HOST`, the name under which clients reach it."""
     return {"BACKEND_HOST": _host("backend_host", backend_host)}
 
 

@@ -56,7 +56,7 @@ class MockServers(Construct):
             drain=_DRAIN,
             access_logs=access_logs,
         )
-        environment = mock_instance_environment(settings, backend_host=self.load_balancer.dns_name)
+        environment = mock_instance_environment(backend_host=self.load_balancer.dns_name)
         self.machines = MachineGroup(
             self,
             "Machines",

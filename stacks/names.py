@@ -1,4 +1,7 @@
-"""Names that more than one place must agree on: the stack, images, parameters, outputs. Each stands here once."""
+"""Names that more than one place must agree on: the stack, its parameters, images. Each stands here once.
+
+Of the outputs, those that programs read; the others stand where they are made.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,10 @@ METRICS_NAMESPACE = "NGINX"
 ADMITTED_CIDR = "AdmittedCidr"
 IMAGE_SCANNING = "ImageScanning"
 RESERVED_CONCURRENCY = "ReservedConcurrency"
+
+# Outputs that programs read.
+PROXY_GROUP_OUTPUT = "ProxyGroupName"
+PROXY_LOG_GROUP_OUTPUT = "ProxyLogGroupName"
 
 # Names of the images: of Image Builder's resources, of AMIs, and the last part of their parameters.
 SECURE_PROXY_IMAGE = "secure-proxy"

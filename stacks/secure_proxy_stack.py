@@ -21,7 +21,13 @@ from stacks.image_pipeline import ImagePipeline
 from stacks.log_groups import log_group
 from stacks.machine_roles import MachineAccess
 from stacks.mock_servers import CAPACITY, MAX_CAPACITY, MockServers
-from stacks.names import MOCK_SERVERS_IMAGE, SECURE_PROXY_IMAGE, ParameterNames
+from stacks.names import (
+    MOCK_SERVERS_IMAGE,
+    PROXY_GROUP_OUTPUT,
+    PROXY_LOG_GROUP_OUTPUT,
+    SECURE_PROXY_IMAGE,
+    ParameterNames,
+)
 from stacks.network import Network
 from stacks.notifications import Notifications
 from stacks.observability import Observability
@@ -201,7 +207,7 @@ class SecureProxyStack(cdk.Stack):
                 workflow.state_machine.state_machine_arn,
                 names.state_machine,
             ),
-            Fact("ProxyGroupName", "Auto Scaling group of the proxies", proxies.machines.name),
+            Fact(PROXY_GROUP_OUTPUT, "Auto Scaling group of the proxies", proxies.machines.name),
             Fact(
                 "ApplicationGroupId",
                 "Security group for machines of your own that serve as the application",
@@ -214,6 +220,6 @@ class SecureProxyStack(cdk.Stack):
             Fact("FailuresTopicArn", "ARN of the topic that failures go to", notifications.failures.topic_arn),
             Fact("ScalingEventsTopicArn", "ARN of the topic of scaling events", notifications.scaling_events.topic_arn),
             Fact("AttentionQueueUrl", "Queue of what failed while nobody waited", attention.queue.queue_url),
-            Fact("ProxyLogGroupName", "Log group of the proxies", proxy_logs.log_group_name),
+            Fact(PROXY_LOG_GROUP_OUTPUT, "Log group of the proxies", proxy_logs.log_group_name),
             Fact("DashboardName", "CloudWatch dashboard to open first", observability.dashboard.dashboard_name),
         )

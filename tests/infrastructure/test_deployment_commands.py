@@ -6,9 +6,15 @@ import json
 
 import pytest
 
-from deployment.certificates import _STREAM, GROUP_OUTPUT, LOG_GROUP_OUTPUT
+from deployment.certificates import _STREAM
 from deployment.facilities import RESERVING_FUNCTIONS
-from stacks.names import ADMITTED_CIDR, IMAGE_SCANNING, RESERVED_CONCURRENCY
+from stacks.names import (
+    ADMITTED_CIDR,
+    IMAGE_SCANNING,
+    PROXY_GROUP_OUTPUT,
+    PROXY_LOG_GROUP_OUTPUT,
+    RESERVED_CONCURRENCY,
+)
 from tests.components.component_support import COMPONENT
 from tests.synthesis import Template, template
 
@@ -37,9 +43,9 @@ def test_nothing_is_retained_that_would_have_to_be_removed_by_hand(stack: Templa
 def test_group_and_log_group_of_the_proxies_are_outputs(stack: Template) -> None:
     outputs = stack.document["Outputs"]
     (group, _) = stack.one("AWS::AutoScaling::AutoScalingGroup", "ProxyFleet")
-    assert outputs[GROUP_OUTPUT]["Value"] == {"Ref": group}
+    assert outputs[PROXY_GROUP_OUTPUT]["Value"] == {"Ref": group}
     (log_group, _) = stack.one("AWS::Logs::LogGroup", "ProxyLogs")
-    assert outputs[LOG_GROUP_OUTPUT]["Value"] == {"Ref": log_group}
+    assert outputs[PROXY_LOG_GROUP_OUTPUT]["Value"] == {"Ref": log_group}
 
 
 def test_the_certificate_is_looked_for_where_the_agent_ships_the_metrics_record() -> None:

@@ -172,7 +172,7 @@ def test_hosts_of_another_form_are_refused(host: str) -> None:
     with pytest.raises(ValueError, match="neither a DNS name nor an IPv4 address"):
         proxy_instance_environment(load_settings(), backend_host="localhost", certificate_names=["localhost", host])
     with pytest.raises(ValueError, match="neither a DNS name nor an IPv4 address"):
-        mock_instance_environment(load_settings(), backend_host=host)
+        mock_instance_environment(backend_host=host)
 
 
 def test_a_certificate_without_names_is_refused() -> None:
@@ -231,7 +231,7 @@ def test_the_instance_reads_back_what_was_rendered(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_mock_instance_is_told_its_name() -> None:
-    assert mock_instance_environment(load_settings(), backend_host=HOST) == {"BACKEND_HOST": HOST}
+    assert mock_instance_environment(backend_host=HOST) == {"BACKEND_HOST": HOST}
 
 
 def test_a_rendered_file_begins_with_a_comment() -> None:

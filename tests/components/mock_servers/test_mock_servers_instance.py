@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from stacks.component_parameters import mock_instance_environment, render_environment
-from stacks.settings import load_settings
 
 from .support import ADDRESS, LIBEXEC
 
@@ -89,7 +88,7 @@ def written(directory: Path) -> list[str]:
 
 
 def test_user_data_as_the_stack_renders_it_is_taken(metadata: MetadataService, tmp_path: Path) -> None:
-    variables = mock_instance_environment(load_settings(), backend_host="mock-servers.secure-proxy.internal")
+    variables = mock_instance_environment(backend_host="mock-servers.secure-proxy.internal")
     metadata.user_data = render_environment(variables).encode()
     outcome = run(tmp_path, metadata.url)
     assert outcome.returncode == 0, outcome.stderr
