@@ -100,7 +100,7 @@ def roll_back(
     groups = request.before.groups.items() if request.published else ()
     for key, group in groups:
         attempt(partial(_restore_group, key, group, request, autoscaling))
-    attempt(lambda: [f"restored {name}" for name in publish_images(ssm, request.before.images)])
+    attempt(partial(_restore_images, request, ssm))
     if not request.published:
         for arn in request.pipeline_arns:
             attempt(partial(_cancel_builds, arn, request, imagebuilder))
@@ -121,8 +121,8 @@ def _lasts(error: Exception) -> bool:
 
 
 def _restore_group(key: str, group: GroupBefore, request: RollBack, autoscaling: AutoScalingClient) -> Iterator[str]:
-    refresh = _refresh_of_deployment(group, request, autoscaling)
-    if refresh is not None and refresh["Status"] in UNDER_WAY:
+    refresh = _latest_refresh(group, request, autoscaling)
+    if refresh is not None and not _begun_here(refresh, request) and refresh["Status"] in UNDER_WAY:
         try:
             autoscaling.cancel_instance_refresh(AutoScalingGroupName=group.group_name)
         except ClientError as error:
@@ -140,15 +140,18 @@ def _restore_group(key: str, group: GroupBefore, request: RollBack, autoscaling:
 
 def _replace_again(group: GroupBefore, request: RollBack, autoscaling: AutoScalingClient) -> Iterator[str]:
     """Has the instances replaced by ones of the restored image, if any were replaced by ones of the withdrawn."""
-    refresh = _refresh_of_deployment(group, request, autoscaling)
-    if refresh is None or refresh.get("PercentageComplete", 0) == 0:
-        return  # what it may have launched beside the old instances goes first when the size is restored
-    try:
-        start_refresh(autoscaling, group.group_name)
-    except ClientError as error:
-        if error_code(error) != "InstanceRefreshInProgress":
-            raise
-        raise RolloutEndingError(f"the instance refresh of {group.group_name} is still being cancelled") from error
+    refresh = _latest_refresh(group, request, autoscaling)
+    if refresh is None:
+        return
+    if not _begun_here(refresh, request):
+        if refresh.get("PercentageComplete", 0) == 0:
+            return  # what it may have launched beside the old instances goes first when the size is restored
+        try:
+            start_refresh(autoscaling, group.group_name)
+        except ClientError as error:
+            if error_code(error) != "InstanceRefreshInProgress":
+                raise
+            raise RolloutEndingError(f"the instance refresh of {group.group_name} is still being cancelled") from error
     yield (
         f"began to replace the instances of {group.group_name}, some of which run the withdrawn image; until that has "
         "ended, no deployment can begin (aws autoscaling describe-instance-refreshes --auto-scaling-group-name "
@@ -156,16 +159,28 @@ def _replace_again(group: GroupBefore, request: RollBack, autoscaling: AutoScali
     )
 
 
-def _refresh_of_deployment(
+def _latest_refresh(
     group: GroupBefore, request: RollBack, autoscaling: AutoScalingClient
 ) -> InstanceRefreshTypeDef | None:
-    """The refresh that the failed deployment began, unless an earlier attempt at the roll-back has begun another."""
+    """The group's last refresh, if it was begun since the deployment was."""
     if group.desired_capacity == 0:
         return None
-    refresh = latest_refresh(autoscaling, group.group_name)
-    began, failed = datetime.fromisoformat(request.started_at), datetime.fromisoformat(request.entered_at)
+    refresh, began = latest_refresh(autoscaling, group.group_name), datetime.fromisoformat(request.started_at)
     # A pending one may have no time yet.
-    return refresh if refresh is not None and began <= refresh.get("StartTime", began) < failed else None
+    return refresh if refresh is not None and refresh.get("StartTime", began) >= began else None
+
+
+def _begun_here(refresh: InstanceRefreshTypeDef, request: RollBack) -> bool:
+    """Whether an earlier attempt at the roll-back has begun it, not the deployment."""
+    return "StartTime" in refresh and refresh["StartTime"] >= datetime.fromisoformat(request.entered_at)
+
+
+def _restore_images(request: RollBack, ssm: SSMClient) -> Iterator[str]:
+    before = request.before.images
+    changed = publish_images(ssm, before)
+    # An earlier attempt may have put some that are visible only now.
+    withdrawn = {name for name, image in request.published.items() if before.get(name) != image}
+    yield from (f"restored {name}" for name in sorted(withdrawn.union(changed)))
 
 
 def _cancel_builds(pipeline_arn: str, request: RollBack, imagebuilder: ImagebuilderClient) -> Iterator[str]:

@@ -388,6 +388,7 @@ UNCHANGED_IMAGES = get_images(mockServers="ami-0a0a", secureProxy="ami-0b0b")
 RETURNED = (
     f"returned {PROXY_GROUP} to 3 instances",
     f"returned {MOCK_GROUP} to 0 instances",
+    *(f"restored {name}" for name in sorted(IMAGE_PARAMETERS.values())),
 )
 RETURN_GROUPS = (
     update(PROXY_GROUP, MinSize=2, MaxSize=4, DesiredCapacity=3, HealthCheckType="EC2"),
@@ -478,7 +479,7 @@ ROLL_BACK = [
             UNCHANGED_IMAGES,
             latest_refresh("Cancelled", StartTime=OURS, PercentageComplete=0),
         ],
-        report(undone(*RETURNED, *(f"restored {name}" for name in sorted(IMAGE_PARAMETERS.values())))),
+        report(undone(*RETURNED)),
     ),
     Scenario(
         "roll_back_replaces_machines_of_the_withdrawn_image_once_the_former_one_is_published",
@@ -518,7 +519,7 @@ ROLL_BACK = [
             UNCHANGED_IMAGES,
             latest_refresh("InProgress", StartTime=LATER, PercentageComplete=50),
         ],
-        report(undone(*RETURNED)),
+        report(undone(*RETURNED, BEGAN_AGAIN)),
     ),
     Scenario(
         "roll_back_leaves_a_replacement_of_earlier_days_alone",
