@@ -175,7 +175,8 @@ def test_a_bucket_that_was_written_to_meanwhile_is_emptied_again() -> None:
         state("DELETE_FAILED"),
         state("DELETE_FAILED"),
     ]
-    second = [resources("DELETE_FAILED"), DELETE, state("DELETE_COMPLETE"), state("DELETE_COMPLETE")]
+    gone = [state("DELETE_COMPLETE"), state("DELETE_COMPLETE")]
+    second = [resources("DELETE_FAILED"), DELETE, state("DELETE_IN_PROGRESS"), *gone]
     buckets = [UNLOGGED, versions("a"), deleted("a"), UNLOGGED, versions("late"), deleted("late")]
     aws, screen = StubbedAws([*first, NO_BUILDS, *second, *buckets]), Screen()
     module._delete_stack(STACK, aws, waiter(screen))
@@ -184,9 +185,10 @@ def test_a_bucket_that_was_written_to_meanwhile_is_emptied_again() -> None:
 
 
 def test_a_stack_that_cannot_be_deleted_says_what_holds_it() -> None:
-    attempt = [DELETE, state("DELETE_FAILED"), state("DELETE_FAILED")]
+    failed = [state("DELETE_FAILED"), state("DELETE_FAILED")]
+    again = [DELETE, state("DELETE_IN_PROGRESS"), *failed]
     held = resources("DELETE_FAILED", "The bucket you tried to delete is not empty")
-    calls = [resources(), *attempt, NO_BUILDS, held, *attempt, NO_BUILDS, held, *attempt, held]
+    calls = [resources(), DELETE, *failed, NO_BUILDS, held, *again, NO_BUILDS, held, *again, held]
     empty = [UNLOGGED, Call("s3", "list_object_versions", LIST, {})] * 3
     aws = StubbedAws([*calls, *empty])
     with pytest.raises(DeploymentError, match=r"AccessLogs \(AWS::S3::Bucket\): The bucket you tried to delete is not"):
