@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lambdas.common import clients
 from lambdas.common.errors import FleetNotFoundError, RolloutFailedError, TargetsUnhealthyError
 from lambdas.common.models import Fleet, Health, Launch
-from lambdas.common.rollouts import UNDER_WAY, latest_refresh
+from lambdas.common.rollouts import UNDER_WAY, in_service, latest_refresh
 from lambdas.common.task import run_task
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ def _awaited_of_instances(
     arn: str, group: AutoScalingGroupTypeDef, elbv2: ElasticLoadBalancingv2Client
 ) -> Iterator[str]:
     targets = _targets(arn, elbv2)
-    ours = [entry["InstanceId"] for entry in group.get("Instances", []) if entry["LifecycleState"] == "InService"]
-    states = {instance: targets.get(instance, "not registered") for instance in ours}
+    states = {instance: targets.get(instance, "not registered") for instance in in_service(group)}
     healthy = sum(1 for state in states.values() if state == "healthy")
     waiting = [f"{instance} {state}" for instance, state in states.items() if state != "healthy"]
     if healthy < max(group["DesiredCapacity"], 1) or waiting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -22,7 +22,7 @@ from lambdas.common.errors import (
 )
 from lambdas.common.images import publish_images
 from lambdas.common.models import Before, GroupBefore
-from lambdas.common.rollouts import UNDER_WAY, latest_refresh, start_refresh
+from lambdas.common.rollouts import UNDER_WAY, in_service, latest_refresh, start_refresh
 from lambdas.common.task import run_task
 from lambdas.start_image_builds import idempotency_token
 
@@ -97,7 +97,7 @@ def roll_back(
         except (ClientError, WorkflowError) as error:
             failed.append(error)
 
-    groups = request.before.groups.items() if request.published else ()
+    groups = list(request.before.groups.items()) if request.published else []
     for key, group in groups:
         attempt(partial(_restore_group, key, group, request, autoscaling))
     attempt(partial(_restore_images, request, ssm))
@@ -110,7 +110,8 @@ def roll_back(
     if failed:
         raise min(failed, key=_lasts)
     undone = f"Undone: {'; '.join(done) or 'nothing had to be'}. Remove the cause, then run the deployment again."
-    return Report(request.error, _text(request, undone))
+    serving = _in_service([group for _, group in groups], autoscaling) if groups else ""
+    return Report(request.error, _text(request, undone + serving))
 
 
 def _lasts(error: Exception) -> bool:
@@ -157,6 +158,14 @@ def _replace_again(group: GroupBefore, request: RollBack, autoscaling: AutoScali
         "ended, no deployment can begin (aws autoscaling describe-instance-refreshes --auto-scaling-group-name "
         f"{group.group_name})"
     )
+
+
+def _in_service(groups: Sequence[GroupBefore], autoscaling: AutoScalingClient) -> str:
+    """How many instances of each group serve at this moment, as a line."""
+    names = [group.group_name for group in groups]
+    found = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=names)["AutoScalingGroups"]
+    serving = {group["AutoScalingGroupName"]: len(in_service(group)) for group in found}
+    return "\nIn service now: " + ", ".join(f"{serving.get(name, 0)} in {name}" for name in names)
 
 
 def _latest_refresh(

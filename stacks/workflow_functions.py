@@ -10,6 +10,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
+from stacks.exceptions import accept_finding
 from stacks.functions import Functions
 from stacks.image_parameters import ImageParameters
 from stacks.image_pipeline import ImagePipeline
@@ -50,6 +51,7 @@ class WorkflowFunctions(Construct):
         self._functions = functions
         self._tiers = tiers
         self._images = image_parameters
+        self._looking = self._looking_at_groups()
         self.begin_deployment = self._begin_deployment()
         self.start_image_builds = self._start_image_builds()
         self.check_image_builds = self._check_image_builds()
@@ -73,6 +75,19 @@ class WorkflowFunctions(Construct):
             self.roll_back,
         ]
 
+    def _looking_at_groups(self) -> iam.ManagedPolicy:
+        """What all functions do that must know how the groups are."""
+        policy = iam.ManagedPolicy(
+            self,
+            "Looking",
+            description="Secure Proxy: looking at Auto Scaling groups",
+            statements=[
+                _allow(["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeInstanceRefreshes"], ["*"])
+            ],
+        )
+        accept_finding(policy, rule=_ANY, reason="EC2 Auto Scaling's Describe calls know no resources; they only read.")
+        return policy
+
     def _begin_deployment(self) -> lambda_.Function:
         return self._functions.function(
             self,
@@ -82,9 +97,8 @@ class WorkflowFunctions(Construct):
             statements=[
                 _allow(["states:ListExecutions"], [state_machine_arn(self)]),
                 _allow(["ssm:GetParameters"], self._images.arns),
-                _allow(["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeInstanceRefreshes"], ["*"]),
             ],
-            accepted={_ANY: "EC2 Auto Scaling's Describe calls know no resources; they only read."},
+            policies=[self._looking],
         )
 
     def _start_image_builds(self) -> lambda_.Function:
@@ -141,14 +155,13 @@ class WorkflowFunctions(Construct):
             statements=[
                 _allow(
                     [
-                        "autoscaling:DescribeAutoScalingGroups",
-                        "autoscaling:DescribeInstanceRefreshes",
                         "autoscaling:DescribeScalingActivities",
                         "elasticloadbalancing:DescribeTargetHealth",
                     ],
                     ["*"],
                 )
             ],
+            policies=[self._looking],
             accepted={_ANY: "Describe calls of Auto Scaling and load balancing know no resources; they only read."},
         )
 
@@ -185,13 +198,11 @@ class WorkflowFunctions(Construct):
                     ],
                     [tier.machines.arn for tier in self._tiers],
                 ),
-                _allow(["autoscaling:DescribeInstanceRefreshes"], ["*"]),
                 _allow(["imagebuilder:ListImagePipelineImages"], self._pipeline_arns),
                 _allow(["imagebuilder:CancelImageCreation"], [builds]),
             ],
-            policies=[self._images.validation_policy],
+            policies=[self._images.validation_policy, self._looking],
             accepted={
-                _ANY: "EC2 Auto Scaling's Describe calls know no resources; they only read.",
                 f"AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:imagebuilder:<AWS::Region>:<AWS::AccountId>:image/"
                 f"{SECURE_PROXY_IMAGE}*]": "A build's name ends in its version and number, unknown before it runs.",
             },

@@ -1,4 +1,4 @@
-"""Instance refreshes of Auto Scaling groups: how one is begun, and which have not ended."""
+"""Instances of Auto Scaling groups: which serve, how all are replaced, and which replacements have not ended."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
-    from mypy_boto3_autoscaling.type_defs import InstanceRefreshTypeDef
+    from mypy_boto3_autoscaling.type_defs import AutoScalingGroupTypeDef, InstanceRefreshTypeDef
 
 # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_InstanceRefresh.html
 UNDER_WAY = frozenset({"Pending", "InProgress", "Baking"})
 ENDING = frozenset({"Cancelling", "RollbackInProgress"})
+
+
+def in_service(group: AutoScalingGroupTypeDef) -> list[str]:
+    """Ids of the instances that are neither on their way in nor out."""
+    return [entry["InstanceId"] for entry in group.get("Instances", []) if entry["LifecycleState"] == "InService"]
 
 
 def latest_refresh(autoscaling: AutoScalingClient, group_name: str) -> InstanceRefreshTypeDef | None:

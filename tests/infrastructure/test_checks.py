@@ -15,7 +15,7 @@ from stacks.exceptions import METADATA_KEY
 from tests import synthesis
 from tests.synthesis import REPOSITORY, Template
 
-MOST_EXCEPTIONS = 11
+MOST_EXCEPTIONS = 10
 SCRIPTS = Path(sys.executable).parent
 
 

@@ -380,8 +380,8 @@ def report(undone: str, message: str = "image secureProxy is FAILED") -> dict[st
     return {"error": "ImageBuildFailedError", "text": text}
 
 
-def undone(*done: str) -> str:
-    return f"Undone: {'; '.join(done)}. Remove the cause, then run the deployment again."
+def undone(*done: str, serving: str = "") -> str:
+    return f"Undone: {'; '.join(done)}. Remove the cause, then run the deployment again.{serving}"
 
 
 UNCHANGED_IMAGES = get_images(mockServers="ami-0a0a", secureProxy="ami-0b0b")
@@ -404,6 +404,19 @@ GIVES_UP = next(scenario for scenario in HEALTH if scenario.name.startswith("che
 HEALTH.append(
     replace(GIVES_UP, name="check_health_says_how_long_it_has_waited", message="still not healthy after 2 minutes: ")
 )
+
+# What the report after a publication says at its end, and how it is found out.
+IN_SERVICE = Call("autoscaling", "describe_auto_scaling_groups", {"AutoScalingGroupNames": [PROXY_GROUP, MOCK_GROUP]}, {
+    "AutoScalingGroups": [{
+        "AutoScalingGroupName": PROXY_GROUP, "MinSize": 2, "MaxSize": 4, "DesiredCapacity": 3, "DefaultCooldown": 300,
+        "AvailabilityZones": ["eu-central-1a"], "HealthCheckType": "EC2", "CreatedTime": EARLIER, "Instances": [
+            {"InstanceId": f"i-{number}", "AvailabilityZone": "eu-central-1a", "LifecycleState": state,
+             "HealthStatus": "Healthy", "ProtectedFromScaleIn": False}
+            for number, state in enumerate(("InService", "InService", "Terminating"))
+        ],
+    }]
+})  # fmt: skip
+SERVING = f"\nIn service now: 2 in {PROXY_GROUP}, 0 in {MOCK_GROUP}"
 
 ROLL_BACK = [
     Scenario(
@@ -478,8 +491,9 @@ ROLL_BACK = [
             put_image("secureProxy", "ami-0b0b"),
             UNCHANGED_IMAGES,
             latest_refresh("Cancelled", StartTime=OURS, PercentageComplete=0),
+            IN_SERVICE,
         ],
-        report(undone(*RETURNED)),
+        report(undone(*RETURNED, serving=SERVING)),
     ),
     Scenario(
         "roll_back_replaces_machines_of_the_withdrawn_image_once_the_former_one_is_published",
@@ -491,8 +505,9 @@ ROLL_BACK = [
             UNCHANGED_IMAGES,
             latest_refresh("Failed", StartTime=OURS, PercentageComplete=33),
             refresh(answer={"InstanceRefreshId": "r-2"}),
+            IN_SERVICE,
         ],
-        report(undone(*RETURNED, BEGAN_AGAIN)),
+        report(undone(*RETURNED, BEGAN_AGAIN, serving=SERVING)),
     ),
     Scenario(
         "roll_back_waits_until_the_replacement_that_it_cancels_has_ended",
@@ -518,8 +533,9 @@ ROLL_BACK = [
             *RETURN_GROUPS,
             UNCHANGED_IMAGES,
             latest_refresh("InProgress", StartTime=LATER, PercentageComplete=50),
+            IN_SERVICE,
         ],
-        report(undone(*RETURNED, BEGAN_AGAIN)),
+        report(undone(*RETURNED, BEGAN_AGAIN, serving=SERVING)),
     ),
     Scenario(
         "roll_back_leaves_a_replacement_of_earlier_days_alone",
@@ -530,8 +546,9 @@ ROLL_BACK = [
             *RETURN_GROUPS,
             UNCHANGED_IMAGES,
             latest_refresh("Successful", StartTime=EARLIER, PercentageComplete=100),
+            IN_SERVICE,
         ],
-        report(undone(*RETURNED)),
+        report(undone(*RETURNED, serving=SERVING)),
     ),
     Scenario(
         "roll_back_goes_on_when_the_replacement_has_just_ended",
@@ -543,8 +560,9 @@ ROLL_BACK = [
             *RETURN_GROUPS,
             UNCHANGED_IMAGES,
             refreshes(PROXY_GROUP),
+            IN_SERVICE,
         ],
-        report(undone(*RETURNED)),
+        report(undone(*RETURNED, serving=SERVING)),
     ),
     Scenario(
         "roll_back_does_the_rest_before_it_lets_an_error_pass",
