@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
-from constructs import Construct
+from constructs import Construct, IDependable
 
 from stacks.names import STACK
 
@@ -51,6 +53,14 @@ class Encryption(Construct):
         self.key.node.add_dependency(self.auto_scaling_role)
         self._permit_auto_scaling()
         self._permit_services(stack)
+
+    def make_after(self, others: Sequence[IDependable]) -> None:
+        """Make the key after `others`, which are to take a minute or more.
+
+        A role that IAM has made is not known everywhere yet, and AWS KMS refuses a policy with a principal that it does
+        not know. https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+        """
+        self.key.node.add_dependency(*others)
 
     def _permit_auto_scaling(self) -> None:
         role = iam.ArnPrincipal(self.auto_scaling_role_arn)

@@ -56,6 +56,11 @@ class Network(Construct):
         return ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS)
 
     @property
+    def nat_gateways(self) -> list[ec2.CfnNatGateway]:
+        """The gateways through which private subnets reach the internet."""
+        return [child for child in self.vpc.node.find_all() if isinstance(child, ec2.CfnNatGateway)]
+
+    @property
     def ways_out(self) -> list[IDependable]:
         """What must exist for the private subnets to reach AWS: the routes of all of them, and the endpoint of S3."""
         return [

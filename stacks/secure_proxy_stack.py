@@ -56,6 +56,7 @@ class SecureProxyStack(cdk.Stack):
         )
         attention = Attention(self, "Attention", encryption=encryption)
         network = Network(self, "Network", settings=settings, key=encryption.key, admitted_cidr=inputs.admitted_cidr)
+        encryption.make_after(network.nat_gateways)
         access_logs = AccessLogs(self, "AccessLogs")
         proxy_logs = log_group(
             self, "ProxyLogs", key=encryption.key, name=settings.proxy_settings.proxy_cloudwatch_log_group

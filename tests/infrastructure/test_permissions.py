@@ -295,6 +295,11 @@ class TestKey:
     def test_it_rotates(self, template: Template) -> None:
         assert template.one("AWS::KMS::Key")[1]["EnableKeyRotation"] is True
 
+    def test_it_is_made_when_its_role_has_had_time_to_become_known(self, template: Template) -> None:
+        logical_id, _ = template.one("AWS::KMS::Key")
+        waited_for = {template.resources[name]["Type"] for name in template.resources[logical_id]["DependsOn"]}
+        assert waited_for == {"AWS::IAM::ServiceLinkedRole", "AWS::EC2::NatGateway"}
+
     def test_the_account_administers_it(self, template: Template) -> None:
         admins = [s for s in self.statements(template) if s["Action"] == "kms:*"]
         assert [s["Principal"] for s in admins] == [{"AWS": f"arn:aws:iam::{ACCOUNT}:root"}]
