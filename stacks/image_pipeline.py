@@ -23,7 +23,8 @@ _BUILD_DOCUMENT = "component.yaml"
 _TEST_DOCUMENT = "test_component.yaml"
 _TEST_TIMEOUT_MINUTES = 90
 _IMAGES_KEPT = 5
-_LAUNCHED_WITHIN_WEEKS = 13
+# Longer than a machine lives. A build's own test may count as a launch, so not much longer.
+_LAUNCHED_WITHIN_WEEKS = 6
 _Properties = imagebuilder.CfnImageRecipe
 
 
@@ -78,15 +79,17 @@ class ImagePipeline(Construct):
     ) -> imagebuilder.CfnImageRecipe:
         build = ComponentDocument.read(directory / _BUILD_DOCUMENT)
         test = ComponentDocument.read(directory / _TEST_DOCUMENT)
-        # Where the directory will lie is known when it is deployed, and says nothing that its content does not.
-        content = dict(parameters("s3://bucket/directory.zip"))
+        # Where the directory will lie is known when it is deployed; how it will be called there, before.
+        content = dict(parameters(f"s3://bucket/{self.asset.asset_hash}.zip"))
         values = {**content, "AssetUrl": self.asset.s3_object_url}
         refuse_unknown_parameters(values, build, test)
         component = self._component("Component", build, content_version([directory], {}))
         test_component = self._component("TestComponent", test, content_version([directory / _TEST_DOCUMENT], {}))
         parent_image, components = self._managed_image(), self._managed_components()
         volume_gib = self._settings.imagebuilder.ebs_volume_size
+        # Whatever of a recipe cannot be changed makes a new version, for Image Builder refuses it under the old one.
         content |= {"parentImage": self._base_image.image_builder_name, "volume": str(volume_gib)}
+        content |= {"description": self._description}
         content |= {f"managed {name}": "" for name in self._base_image.managed_components}
         return imagebuilder.CfnImageRecipe(
             self,

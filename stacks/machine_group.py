@@ -18,14 +18,15 @@ from stacks.notifications import Notifications
 
 HealthCheckType = Literal["EC2", "ELB"]
 
-_GRACE_SECONDS = 180
+# An instance boots in one or two minutes, and an NLB may take three to send it the first connection.
+_GRACE_SECONDS = 300
 # A new instance counts from then on; where its load balancers are not asked, it should serve by then.
 _WARMUP_SECONDS = 120
 # The size is the workflow's to set. Numbers that follow the settings would be sent with every change of these, and be
 # refused where they contradict what the workflow has set before: MaxSize 1 below a MinSize of 2.
 _MIN_SIZE = 0
 _MAX_SIZE = 100
-# The lifecycle policy of images keeps what was launched in the last 90 days, so what runs must be launched more often.
+# The lifecycle policy of images keeps what was launched in the last six weeks, so what runs must be launched more often.
 _LIFETIME_DAYS = 30
 
 

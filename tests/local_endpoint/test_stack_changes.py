@@ -129,6 +129,12 @@ CHANGES = [
     Change("AWS::AutoScaling::AutoScalingGroup", "HealthCheckGracePeriod", lambda _: 471,
            lambda client, name, _: client("autoscaling").describe_auto_scaling_groups(
                AutoScalingGroupNames=[name])["AutoScalingGroups"][0]["HealthCheckGracePeriod"], 471),
+    Change("AWS::ImageBuilder::Component", "Tags", lambda _: {"colour": "green"},
+           lambda client, arn, _: client("imagebuilder").get_component(
+               componentBuildVersionArn=arn)["component"]["tags"], {"colour": "green"}),
+    Change("AWS::ImageBuilder::ImageRecipe", "Tags", lambda _: {"colour": "green"},
+           lambda client, arn, _: client("imagebuilder").get_image_recipe(
+               imageRecipeArn=arn)["imageRecipe"]["tags"], {"colour": "green"}),
     Change("AWS::ImageBuilder::InfrastructureConfiguration", "InstanceTypes", lambda _: ["m7i.large"],
            lambda client, arn, _: client("imagebuilder").get_infrastructure_configuration(
                infrastructureConfigurationArn=arn)["infrastructureConfiguration"]["instanceTypes"], ["m7i.large"]),

@@ -14,9 +14,10 @@ from local.endpoint.image_builder.resources import Kind
 
 
 class _ImageResource(ResourceType):
-    """A resource whose `Ref` is its ARN. Components and recipes are never changed: every change makes a new one."""
+    """A resource whose `Ref` is its ARN."""
 
     kind: Kind
+    updates = True
 
     def create(self, context: Context, properties: Properties) -> Made:
         answer = context.call("imagebuilder", f"create_{self.kind.word}", **self._parameters(properties.all()))
@@ -37,20 +38,35 @@ class _ImageResource(ResourceType):
         return {"semanticVersion" if name == "Version" else name: value for name, value in properties.items()}
 
 
+class _Version(_ImageResource):
+    """A component or recipe: only its tags can be changed."""
+
+    def update(self, context: Context, made: Made, old: Properties, new: Properties) -> Made:
+        before, after = old.get("Tags", {}), new.get("Tags", {})
+        gone = sorted(before.keys() - after.keys())
+        if gone:
+            context.call("imagebuilder", "untag_resource", resourceArn=made.ref, tagKeys=gone)
+        context.call("imagebuilder", "tag_resource", resourceArn=made.ref, tags=after)
+        return made
+
+
 @register
-class Component(_ImageResource):
+class Component(_Version):
     name = "AWS::ImageBuilder::Component"
     kind = resources.COMPONENT
+    replaced_by = frozenset({"Name", "Version", "Description", "Platform", "Data"})
 
 
 @register
-class Recipe(_ImageResource):
+class Recipe(_Version):
     name = "AWS::ImageBuilder::ImageRecipe"
     kind = resources.RECIPE
+    replaced_by = frozenset(
+        {"Name", "Version", "Components", "ParentImage", "Description", "BlockDeviceMappings", "WorkingDirectory"}
+    )
 
 
 class _Configuration(_ImageResource):
-    updates = True
     replaced_by = frozenset({"Name"})
 
 

@@ -82,6 +82,27 @@ class ImageResources:
             self.resource(kind, identity) for identity in list(self._stored) if self._stored[identity]["kind"] is kind
         ]
 
+    def tag_resource(self, parameters: _Parameters) -> _Parameters:
+        """Adds tags to a resource, or changes them."""
+        self._change_tags(parameters["resourceArn"], lambda tags: {**tags, **parameters["tags"]})
+        return {}
+
+    def untag_resource(self, parameters: _Parameters) -> _Parameters:
+        """Takes tags from a resource."""
+        gone = parameters["tagKeys"]
+        self._change_tags(
+            parameters["resourceArn"], lambda tags: {key: value for key, value in tags.items() if key not in gone}
+        )
+        return {}
+
+    def _change_tags(self, identity: str, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
+        with self._lock:
+            if identity not in self._stored:
+                raise ServiceError("ResourceNotFoundException", f"The resource {identity} cannot be found.")
+            before = self._stored[identity]
+            said = {**before["said"], "tags": change(before["said"].get("tags", {}))}
+            self._stored[identity] = {**before, "said": said}
+
     def __getattr__(self, operation: str) -> Callable[[_Parameters], _Parameters]:
         verb, _, word = operation.partition("_")
         kind = next((kind for kind in KINDS if kind.word == word), None)
