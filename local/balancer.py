@@ -93,6 +93,7 @@ def render(name: str, address: IPv4Address, listeners: Sequence[Listener], run: 
         "    mode tcp",
         "    load-server-state-from-file global",
         "    log global",
+        "    option tcplog",  # a line when a connection ends, not one when it begins
         "    option dontlognull",
         "    option dontlog-normal",  # what failed is worth a line, what went well is not
         "    timeout connect 5s",

@@ -75,8 +75,12 @@ class Network:
         return int(address) - int(self.subnet.network_address)
 
     def create(self) -> None:
-        """Make the bridge, with its address, up. Raises `LocalError` if it exists."""
-        _ip("link", "add", self.bridge, "type", "bridge")
+        """Make the bridge, with its address, up. Raises `LocalError` if it exists.
+
+        Unless a bridge is given a hardware address, it takes the lowest of its ports': when that port goes, machines
+        would send to an address that nobody has until their ARP entries run out, half a minute later.
+        """
+        _ip("link", "add", self.bridge, "address", hardware_address(self.gateway), "type", "bridge")
         _ip("link", "set", self.bridge, "type", "bridge", "forward_delay", "0")
         self.add_address(self.gateway)
         _ip("link", "set", self.bridge, "up")
@@ -84,6 +88,12 @@ class Network:
     def add_address(self, address: IPv4Address) -> None:
         """Give the host `address` on the bridge; nothing happens if it has it."""
         _ip("address", "replace", str(self.interface(address)), "dev", self.bridge)
+
+
+def hardware_address(address: IPv4Address) -> str:
+    """A locally administered Ethernet address made of an IPv4 address: whoever knows the former machine of an address
+    finds the next one."""
+    return "02:00:" + ":".join(f"{byte:02x}" for byte in address.packed)
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,8 @@ class Namespace:
 
     def connect(self, network: Network, cable: str, address: IPv4Address) -> None:
         """Cable `eth0` of the namespace to the bridge, with `address`; `cable` is the host's end."""
-        _ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", str(self.path))
+        eth0 = ["name", "eth0", "address", hardware_address(address), "netns", str(self.path)]
+        _ip("link", "add", cable, "type", "veth", "peer", *eth0)
         _ip("link", "set", cable, "master", network.bridge, "up")
         self._address(network.interface(address))
         self._ip("route", "add", "default", "via", str(network.gateway))
