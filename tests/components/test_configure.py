@@ -222,6 +222,16 @@ def test_authorities_of_the_policy_become_files(jail: FakeJail) -> None:
     assert "client-certificates-on.conf" in (jail.directory / "conf.d/wss.conf").read_text()
 
 
+def test_authorities_can_be_read_by_everyone_whatever_the_umask(jail: FakeJail) -> None:
+    before = os.umask(0o077)
+    try:
+        configure(jail)
+    finally:
+        os.umask(before)
+    assert (jail.directory / "trust").stat().st_mode & 0o777 == 0o755
+    assert (jail.directory / "trust/revoked.pem").stat().st_mode & 0o777 == 0o644
+
+
 def test_a_certificate_that_is_there_is_kept(jail: FakeJail) -> None:
     configure(jail)
     key = (jail.directory / "certs/serverkey.pem").read_bytes()

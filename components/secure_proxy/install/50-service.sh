@@ -31,8 +31,8 @@ install_programs() {
 install_units() {
   local unit
   for unit in secure-proxy-configure.service secure-proxy-metrics.service secure-proxy-metrics.timer; do
-    install_rendered "$ROOTFS/etc/systemd/system/$unit" "$UNITS/$unit" 0644 JAIL_BASE_DIR HEALTH_PORT \
-      WSS_PROXY_BIND_PORT
+    install_rendered "$ROOTFS/etc/systemd/system/$unit" "$UNITS/$unit" 0644 JAIL_BASE_DIR PROXY_BASE_DIR \
+      HEALTH_PORT WSS_PROXY_BIND_PORT
   done
   install_rendered "$ROOTFS/nginx/etc/systemd/system/nginx.service" "$PROXY_UNIT" 0644 \
     JAIL_BASE_DIR PROXY_BASE_DIR LIMIT_NOFILE

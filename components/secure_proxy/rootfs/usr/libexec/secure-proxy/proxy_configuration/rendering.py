@@ -223,5 +223,7 @@ def configure(values: Mapping[str, str], *, names: str, install: bool) -> None:
         written = jail.write_candidate(candidate, variables(jail.host / "trust"), document)
         written += [path.relative_to(candidate) for path in (candidate / "trust").iterdir()]
         for path in written:
-            (jail.host / path).parent.mkdir(parents=True, exist_ok=True)
+            directory = (jail.host / path).parent
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(0o755)  # whatever the umask: authorities and revocation lists are for everyone to read
             (candidate / path).replace(jail.host / path)
