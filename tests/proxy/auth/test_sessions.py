@@ -303,6 +303,30 @@ def test_no_session_while_the_disk_is_full(make_setting: SettingMaker, monkeypat
         assert {json.loads(line)["event"] for line in later} >= {"refusal", "opening"}
 
 
+def test_a_record_does_not_go_on_in_a_line_that_was_cut_before_the_start(
+    make_setting: SettingMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = proxies.make_jail
+
+    def with_cut_log(root: Path, directory: Path) -> Path:
+        jail = original(root, directory)
+        (jail / proxies.CONFIGURATION / "logs/audit.log").write_text('{"event":"end","subje')
+        return jail
+
+    monkeypatch.setattr(proxies, "make_jail", with_cut_log)
+    with make_setting("external") as made:
+        made.proxy.awaits_records = False
+        log = made.proxy.configuration / "logs/audit.log"
+        for _ in range(6):
+            assert made.proxy.open().status == 401
+        deadline = time.monotonic() + 5
+        while len(lines := log.read_text().splitlines()) < 7:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert [json.loads(line)["event"] for line in lines[1:]] == ["refusal"] * 6
+        log.write_text("")
+
+
 @contextmanager
 def make_setting_on_small_disk(
     make_setting: SettingMaker, monkeypatch: pytest.MonkeyPatch

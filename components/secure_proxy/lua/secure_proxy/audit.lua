@@ -12,8 +12,6 @@ local C = ffi.C
 
 ffi.cdef([[
 int secure_proxy_audit_open(const char *path, int flags, int mode) __asm__("open");
-long secure_proxy_audit_read(int fd, void *to, size_t length, long offset) __asm__("pread");
-long secure_proxy_audit_seek(int fd, long offset, int whence) __asm__("lseek");
 long secure_proxy_audit_write(int fd, const char *text, size_t length) __asm__("write");
 int secure_proxy_audit_close(int fd) __asm__("close");
 char *secure_proxy_audit_error(int number) __asm__("strerror");
@@ -25,18 +23,16 @@ local _M = {}
 local REOPEN_S = 1
 -- The one that is open serves for this long when that fails: while logs are rotated, there is none for a moment.
 local KEEP_S = 5
--- O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC of Linux (open(2)).
-local FLAGS = bit.bor(0x2, 0x40, 0x400, 0x80000)
+-- O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC of Linux (open(2)).
+local FLAGS = bit.bor(0x1, 0x40, 0x400, 0x80000)
 local MODE = 416 -- octal 640
-local SEEK_END = 2
-local NEWLINE = string.byte("\n")
+-- In the dictionary that the workers share: the log ends within a line, because the disk took a part of a record.
+local CUT = "cut"
 
 local file
 local opened_at = 0
 -- Why the last record could not be written, or nil. The next one is the test whether it can be again.
 local failure
-
-local last_byte = ffi.new("unsigned char[1]")
 
 local function system_error()
     return ffi.string(C.secure_proxy_audit_error(ffi.errno()))
@@ -60,19 +56,15 @@ local function current_file()
     return file
 end
 
--- Whether the file ends within a line: a disk that was full took a part of a record, of this worker or another.
-local function ends_in_a_line(fd)
-    local size = C.secure_proxy_audit_seek(fd, 0, SEEK_END)
-    return size > 0 and C.secure_proxy_audit_read(fd, last_byte, 1, size - 1) == 1 and last_byte[0] ~= NEWLINE
-end
-
 -- In one piece: in several, another worker's record could come between them.
 local function append(line)
     local fd, err = current_file()
     if not fd then
         return nil, err
     end
-    if ends_in_a_line(fd) then
+    local shared = ngx.shared.audit
+    local cut = shared:get(CUT)
+    if cut then
         line = "\n" .. line
     end
     local written = C.secure_proxy_audit_write(fd, line, #line)
@@ -80,7 +72,11 @@ local function append(line)
         return nil, system_error()
     end
     if written < #line then
+        shared:set(CUT, true)
         return nil, "no space left but for a part of it"
+    end
+    if cut then
+        shared:delete(CUT)
     end
     return true
 end
@@ -88,6 +84,21 @@ end
 local function timestamp()
     local now = ngx.now()
     return os.date("!%Y-%m-%dT%H:%M:%S", now) .. string.format(".%03dZ", (now % 1) * 1000)
+end
+
+--- Runs in init_by_lua: sees how the log ends before anybody writes. A reload finds the dictionary as it was.
+function _M.look_at_end()
+    local shared = ngx.shared.audit
+    local log = shared:add("seen", true) and io.open(config.audit_log, "r")
+    if not log then
+        return
+    end
+    log:seek("end", -1)
+    local last = log:read(1)
+    log:close()
+    if last and last ~= "\n" then
+        shared:set(CUT, true)
+    end
 end
 
 --- Whether records can be written, as far as one knows before writing one.
