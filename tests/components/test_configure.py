@@ -43,23 +43,8 @@ IMAGE = {
     "BRIDGE": "lua",
 }
 POLICY: dict[str, Any] = {
-    "authentication": {
-        "provider": "external",
-        "issuer": "http://${BACKEND_HOST}:${OAUTH_BACKEND_PORT}/awsexample",
-        "audiences": [],
-        "algorithms": ["RS256"],
-        "clockSkew": "30s",
-        "authorizerUrl": "http://${BACKEND_HOST}:10090/authorize",
-    },
-    "limits": {
-        "drainTimeout": "1m",
-        "maxSessionAge": "0s",
-        "maxFrameSize": 0,
-        "maxMessageSize": 0,
-        "controlFramesPerSecond": 100,
-        "sessionsPerWorker": 0,
-        "allowedOrigins": [],
-    },
+    "authentication": {"provider": "external"},
+    "limits": {"drainTimeout": "1m"},
 }
 
 
@@ -171,6 +156,14 @@ def test_runtime_document_has_the_resolved_policy(jail: FakeJail) -> None:
     assert document["timeouts_ms"] == {"connect": 30000, "read": 60000, "send": 60000}
     assert document["authentication"]["issuers"][0]["issuer"] == "http://backend.example.com:10080/awsexample"
     assert document["limits"]["drain_timeout_ms"] == 60000
+
+
+@pytest.mark.parametrize(("setting", "expected"), [(0, 448), (7, 7), (512, 512)])
+def test_a_worker_has_connections_to_spare_unless_told_otherwise(jail: FakeJail, setting: int, expected: int) -> None:
+    assert IMAGE["PROXY_WORKER_CONNECTIONS"] == "1024"
+    configure(jail, POLICY=policy_with("limits", sessionsPerWorker=setting))
+    document = json.loads((jail.directory / "runtime.json").read_text())
+    assert document["limits"]["sessions_per_worker"] == expected
 
 
 def test_workers_are_kept_for_longer_than_the_drain_time(jail: FakeJail) -> None:

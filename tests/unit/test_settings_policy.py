@@ -126,7 +126,12 @@ def test_defaults_at_boot_are_the_settings_defaults(monkeypatch: pytest.MonkeyPa
     assert vars(empty) == vars(shipped)
 
 
-VALUES = {"NGINX_BUILD": "source", "BACKEND_HOST": HOST, "OAUTH_BACKEND_PORT": "10080"}
+VALUES = {
+    "NGINX_BUILD": "source",
+    "BACKEND_HOST": HOST,
+    "OAUTH_BACKEND_PORT": "10080",
+    "PROXY_WORKER_CONNECTIONS": "16384",
+}
 
 
 def read_at_boot(settings: ProjectSettings, monkeypatch: pytest.MonkeyPatch) -> Any:

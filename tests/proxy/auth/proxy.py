@@ -28,6 +28,8 @@ COMPONENT = REPOSITORY / "components" / "secure_proxy"
 PROGRAM_DIRECTORY = COMPONENT / "rootfs/usr/libexec/secure-proxy"
 CONFIGURATION = "etc/nginx"
 LOGS = ("nginx-error.log", "http-error.log", "http-access.log", "audit.log")
+# Tests and benchmarks come from one address, with one subject.
+UNLIMITED = ("handshakesPerAddress", "tokenRequestsPerAddress", "connectionsPerAddress", "connectionsPerSubject")
 START_SECONDS = 15.0
 
 
@@ -110,7 +112,7 @@ class AuthProxy:
     def values(self) -> dict[str, str]:
         policy = {
             "authentication": dict(self.situation.authentication),
-            "limits": {"handshakesPerAddress": 0, "tokenRequestsPerAddress": 0},
+            "limits": dict.fromkeys(UNLIMITED, 0),
         }
         for name, section in self.situation.sections.items():
             policy[name] = {**policy.get(name, {}), **section}

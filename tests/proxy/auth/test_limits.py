@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from stacks.settings_policy import Limits
 from tests.proxy.auth import websocket
 from tests.proxy.auth.conftest import Setting, SettingMaker
 from tests.proxy.auth.proxy import Answer
@@ -57,6 +58,26 @@ def test_connections_of_a_worker_that_died_are_not_counted(make_setting: Setting
         answer.socket.close()
         for session in held:
             session.socket.close()
+
+
+def test_one_token_does_not_take_a_machine(make_setting: SettingMaker) -> None:
+    """With the limits that a deployment has which sets none, but for a subject's, which is long to reach."""
+    defaults = Limits().model_dump(mode="json", by_alias=True)
+    assert 0 < defaults["connectionsPerSubject"] < defaults["connectionsPerAddress"]
+    limits = {**defaults, "connectionsPerSubject": 5}
+    with make_setting(PROVIDER, sections={"limits": limits}, image={"PROXY_WORKER_CONNECTIONS": "128"}) as made:
+        held = [made.proxy.open(made.token()) for _ in range(6)]
+        assert [answer.status for answer in held] == [101] * 5 + [429]
+        # 56 sessions in each of two workers; the other 16 connections of each are for what brings no session.
+        held += [made.proxy.open(made.token(sub=f"user-{number}")) for number in range(140)]
+        statuses = [answer.status for answer in held]
+        assert set(statuses[6:]) == {101, 503}
+        assert statuses.count(101) <= 112
+        assert made.proxy.health("/healthz")[0] == 200
+        assert made.proxy.request("GET", "/configuration", [], port=made.proxy.oauth_port).status == 200
+        assert "worker_connections are not enough" not in made.proxy.log("nginx-error.log")
+        for answer in held:
+            answer.socket.close()
 
 
 SLOW_WORKER = """
