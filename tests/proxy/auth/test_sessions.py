@@ -282,9 +282,7 @@ def test_no_session_while_the_disk_is_full(make_setting: SettingMaker, monkeypat
     with make_setting_on_small_disk(make_setting, monkeypatch) as (made, logs):
         made.proxy.awaits_records = False
         websocket.close(made.proxy.open(made.token()))
-        with (logs / "filler").open("wb", buffering=0) as filler, suppress(OSError):
-            while filler.write(bytes(4096)):
-                pass
+        filler = fill(logs)
         # What is left of the log's last page takes a few records, and a part of another.
         statuses = [made.proxy.open(made.token()).status for _ in range(40)]
         assert statuses[-10:] == [503] * 10
@@ -293,7 +291,7 @@ def test_no_session_while_the_disk_is_full(make_setting: SettingMaker, monkeypat
         assert statuses.count(101) == len(openings) - 1
         assert not lines[-1].endswith("\n"), "no record was cut short, so the test says nothing about it"
 
-        (logs / "filler").unlink()
+        filler.unlink()
         deadline = time.monotonic() + 10
         while (session := made.proxy.open(made.token())).status != 101:
             assert time.monotonic() < deadline
@@ -329,11 +327,19 @@ def test_a_record_does_not_go_on_in_a_line_that_was_cut_before_the_start(
 
 @contextmanager
 def make_setting_on_small_disk(
-    make_setting: SettingMaker, monkeypatch: pytest.MonkeyPatch
+    make_setting: SettingMaker, monkeypatch: pytest.MonkeyPatch, provider: str = "external", **options: Any
 ) -> Iterator[tuple[Setting, Path]]:
     with ExitStack() as proxy, small_disk_for_logs(monkeypatch) as disks:
-        made = proxy.enter_context(make_setting("external"))
-        yield made, disks[0]
+        yield proxy.enter_context(make_setting(provider, **options)), disks[0]
+
+
+def fill(logs: Path) -> Path:
+    """Write until the disk of these logs is full; the file that did it."""
+    filler = logs / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    return filler
 
 
 @pytest.mark.parametrize(("origin", "allowed"), [("https://app.example.com", True), ("https://evil.example", False)])

@@ -3,6 +3,7 @@
 local application = require("secure_proxy.application")
 local bridge = require("secure_proxy.bridge")
 local config = require("secure_proxy.config")
+local module_session = require("secure_proxy.module_session")
 local session_id = require("secure_proxy.session_id")
 local sessions = require("secure_proxy.sessions")
 
@@ -50,8 +51,9 @@ end
 function _M.opened_by_module()
     if ngx.status == ngx.HTTP_SWITCHING_PROTOCOLS and not ngx.ctx.session_id then
         if not sessions.record_opening(backend_name()) then
-            -- Too late for another answer: the error keeps NGINX from sending this one.
+            -- Too late for another answer; the error keeps NGINX from sending this one.
             ngx.status = ngx.HTTP_SERVICE_UNAVAILABLE
+            module_session.prevent()
             error("no session without an audit record")
         end
         sessions.opened(nil)
