@@ -49,6 +49,9 @@ LOCATIONS = """
     location / {
 """
 NAMES = ("without", "token", "admission")
+# Every request of the listener begins so; here, only those that the whole admission is measured with.
+BEGINNING = 'require("secure_proxy.access").begin()'
+BEGINNING_OF_ADMISSION = f'if ngx.var.uri == "/benchmark/admission" then {BEGINNING} end'
 
 
 def request(name: str, bearer: str) -> bytes:
@@ -62,6 +65,8 @@ class MeasuredProxy(AuthProxy):
         super().configure()
         listener = self.configuration / "conf.d/wss.conf"
         listener.write_text(listener.read_text().replace("    location / {\n", LOCATIONS, 1))
+        requests = self.configuration / "conf.d/requests.conf"
+        requests.write_text(requests.read_text().replace(BEGINNING, BEGINNING_OF_ADMISSION, 1))
 
     def worker_seconds(self) -> float:
         """CPU time of the worker so far."""

@@ -22,6 +22,7 @@ from stacks.settings import ProjectSettings
 _MINUTE = cdk.Duration.minutes(1)
 _FIVE_MINUTES = cdk.Duration.minutes(5)
 _CERTIFICATE_DAYS = 21
+_REVOCATION_LIST_DAYS = 3
 _REJECTED_PERCENT = 50
 _REJECTIONS_THAT_COUNT = 20  # in five minutes; of fewer requests, half is soon reached
 
@@ -61,6 +62,8 @@ class Observability(Construct):
             self._rejection_alarm(),
             self._certificate_alarm(),
         ]
+        if settings.proxy_settings.authentication.client_certificates.revocation_lists:
+            self.alarms.append(self._revocation_list_alarm())
         self.dashboard = self._dashboard(settings)
 
     def _count(self, name: str, pattern: str) -> cloudwatch.Metric:
@@ -158,6 +161,16 @@ class Observability(Construct):
             f"A proxy's certificate expires within {_CERTIFICATE_DAYS} days",
             _fleet_metric("CertificateDaysLeft", "Minimum", cdk.Duration.hours(1)),
             threshold=_CERTIFICATE_DAYS,
+            periods=1,
+            comparison=_Comparison.LESS_THAN_OR_EQUAL_TO_THRESHOLD,
+        )
+
+    def _revocation_list_alarm(self) -> cloudwatch.Alarm:
+        return self._alarm(
+            "RevocationListExpires",
+            f"A revocation list ends within {_REVOCATION_LIST_DAYS} days: then no client's certificate is accepted",
+            _fleet_metric("RevocationListDaysLeft", "Minimum", cdk.Duration.hours(1)),
+            threshold=_REVOCATION_LIST_DAYS,
             periods=1,
             comparison=_Comparison.LESS_THAN_OR_EQUAL_TO_THRESHOLD,
         )

@@ -156,23 +156,39 @@ class Limits(Group):
     control_frames_per_second: Annotated[int, integer(0, 100_000, note="; 0 = no maximum")] = setting(
         100, Effect.BOOT, "Ping and pong frames that a client may send in one second. The `lua` bridge obeys it."
     )
-    sessions_per_worker: Annotated[int, integer(0, 262_144, note="; 0 = no maximum")] = setting(
-        0, Effect.BOOT, "Sessions that one worker process serves at a time; each takes two of its connections."
+    sessions_per_worker: Annotated[int, integer(0, 262_144, note="; 0 = 7/16 of `proxyWorkerConnections`")] = setting(
+        0,
+        Effect.BOOT,
+        "Sessions that one worker process serves at a time; more are refused with 503. Each takes two of its "
+        "connections; the default leaves an eighth of them for handshakes, tokens and health checks, so that a full "
+        "proxy still answers. The `lua` bridge obeys it.",
     )
     allowed_origins: Annotated[tuple[str, ...], ListKind(network.ORIGIN)] = setting(
         (), Effect.BOOT, "Origins from which browsers may open sessions; with an empty list, any."
     )
     connections_per_address: Annotated[int, integer(0, 1_000_000, note="; 0 = no maximum")] = setting(
-        0, Effect.BOOT, "Sessions of one client address at a time on one machine; more are refused with 429."
+        4096,
+        Effect.BOOT,
+        "Sessions of one client address at a time on one machine; more are refused with 429. The default has room for "
+        "a large office behind one address; raise it where gateways gather more clients than that.",
     )
     connections_per_subject: Annotated[int, integer(0, 1_000_000, note="; 0 = no maximum")] = setting(
-        0, Effect.BOOT, "Sessions of one subject at a time on one machine; more are refused with 429."
+        1000,
+        Effect.BOOT,
+        "Sessions of one subject at a time on one machine; more are refused with 429. By default no single token takes "
+        "a machine; raise it where many devices share one.",
     )
     handshakes_per_address: Annotated[int, integer(0, 10_000_000, note="; 0 = no maximum")] = setting(
-        7000, Effect.BOOT, "Requests of one address to the WSS listener in `rateWindow`; more are refused with 429."
+        7000,
+        Effect.BOOT,
+        "Requests of one address to the WSS listener in `rateWindow`, and as many to the OAuth listener; more are "
+        "refused with 429, and one refusal a second is logged.",
     )
     token_requests_per_address: Annotated[int, integer(0, 10_000_000, note="; 0 = no maximum")] = setting(
-        150, Effect.BOOT, "Requests of one address to `/token` in `rateWindow`; more are refused with 429."
+        150,
+        Effect.BOOT,
+        "Requests of one address to `/token` in `rateWindow`, and as many each to `/authorize` and `/configuration`; "
+        "more are refused with 429.",
     )
     rate_window: Annotated[str, duration("1s", "1h")] = setting(
         "5m", Effect.BOOT, "The sliding window of time in which requests are counted."

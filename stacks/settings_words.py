@@ -23,6 +23,8 @@ _FORGEABLE_ALGORITHMS = ("none", "hs")
 # What the libraries on board verify: lua-resty-openidc the RS family, OpenSSL through lua-resty-openssl the others.
 _ALGORITHMS = choice("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
 _RESERVED_ROUTE = "/.secure-proxy"
+# Numbers in tokens are read as doubles, which tell all integers apart up to here (RFC 8259 section 6).
+_LARGEST_INTEGER = 2**53 - 1
 
 Scalar = str | int | bool
 
@@ -51,7 +53,11 @@ def _parse_algorithm(value: object) -> str:
 
 
 def _parse_claim_value(value: object) -> Scalar:
-    if isinstance(value, bool | int):
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if abs(value) > _LARGEST_INTEGER:
+            raise RefusedError("is a number that the proxy cannot tell from its neighbours")
         return value
     return str(_CLAIM_TEXT.parse(value))
 
@@ -133,7 +139,8 @@ CLAIM = text(r"[A-Za-z0-9_.:/-]{1,128}", "1 to 128 letters, digits and `_.:/-`",
 _CLAIM_TEXT = text(r"[ !#-&(-\[\]-~]{0,256}", "")
 CLAIM_VALUE = Kind(
     "string, number or boolean",
-    "at most 256 printable ASCII characters without quotes and backslash, a whole number, `true` or `false`",
+    "at most 256 printable ASCII characters without quotes and backslash, a whole number from -(2^53 - 1) to 2^53 - 1, "
+    "`true` or `false`",
     _parse_claim_value,
 )
 COOKIE = text(r"[A-Za-z0-9_]{0,64}", "at most 64 letters, digits and `_`", name="cookie name")

@@ -124,6 +124,63 @@ def test_the_record_tells_the_days_left_and_the_certificate(
     assert len(metrics) == 5
 
 
+def revocation_list(end: datetime) -> x509.CertificateRevocationList:
+    """One that names two certificates and is good until `end`."""
+    builder = x509.CertificateRevocationListBuilder(
+        issuer_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "clients")]),
+        last_update=datetime(2020, 1, 1, tzinfo=UTC),
+        next_update=end,
+    )
+    for number in (1, 2):
+        revoked = x509.RevokedCertificateBuilder(number, datetime(2020, 1, 1, tzinfo=UTC)).build()
+        builder = builder.add_revoked_certificate(revoked)
+    return builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+
+
+@pytest.mark.parametrize("year", [2026, 2049, 2050, 9999])
+def test_the_end_of_a_revocation_list_is_read(program: ModuleType, year: int) -> None:
+    end = datetime(year, 12, 31, 23, 59, 58, tzinfo=UTC)
+    assert program.next_update(revocation_list(end).public_bytes(serialization.Encoding.DER)) == end
+
+
+def test_a_list_of_the_first_version_that_names_no_end_is_read(program: ModuleType) -> None:
+    name = b"\x30\x00"
+    fields = b"\x30\x00" + name + b"\x17\x0d200101000000Z"
+    assert program.next_update(b"\x30\x15\x30\x13" + fields) is None
+
+
+@pytest.mark.parametrize("data", [b"", b"\x30", b"\x30\x03abc", b"\x30\x82\xff\xff", b"not a list at all"])
+def test_what_is_no_revocation_list_is_an_error(program: ModuleType, data: bytes) -> None:
+    with pytest.raises(program.CertificateError):
+        program.next_update(data)
+
+
+@pytest.mark.parametrize(("ends", "expected"), [([], None), ([40, 3, 20], 3), ([-2], -2)])
+def test_the_record_tells_the_days_left_of_the_list_that_ends_first(
+    program: ModuleType, server: StatusServer, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    ends: list[int], expected: int | None,
+) -> None:  # fmt: skip
+    now = datetime.now(UTC) + timedelta(hours=12)
+    lists = [revocation_list(now + timedelta(days=days)).public_bytes(serialization.Encoding.PEM) for days in ends]
+    (tmp_path / "revoked.pem").write_bytes(b"\n".join(lists) + b"\n")
+    server.body = json.dumps(STATUS).encode()
+    assert program.main(["--url", server.url, "--revocation-lists", str(tmp_path / "revoked.pem")]) == 0
+    record = json.loads(capsys.readouterr().out)
+    metrics = record["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+    assert record.get("RevocationListDaysLeft") == expected
+    assert ({"Name": "RevocationListDaysLeft", "Unit": "Count"} in metrics) is (expected is not None)
+
+
+def test_revocation_lists_that_cannot_be_read_leave_the_counts(
+    program: ModuleType, server: StatusServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.body = json.dumps(STATUS).encode()
+    assert program.main(["--url", server.url, "--revocation-lists", str(tmp_path / "missing.pem")]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["ConnectionsActive"] == 5
+    assert "missing.pem" in captured.err
+
+
 def test_without_an_answer_on_the_port_the_counts_are_told_alone(
     program: ModuleType, server: StatusServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

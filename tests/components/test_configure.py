@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
+import shutil
+import ssl
 import subprocess
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.shipped_programs import put_on_path
 
@@ -35,23 +43,8 @@ IMAGE = {
     "BRIDGE": "lua",
 }
 POLICY: dict[str, Any] = {
-    "authentication": {
-        "provider": "external",
-        "issuer": "http://${BACKEND_HOST}:${OAUTH_BACKEND_PORT}/awsexample",
-        "audiences": [],
-        "algorithms": ["RS256"],
-        "clockSkew": "30s",
-        "authorizerUrl": "http://${BACKEND_HOST}:10090/authorize",
-    },
-    "limits": {
-        "drainTimeout": "1m",
-        "maxSessionAge": "0s",
-        "maxFrameSize": 0,
-        "maxMessageSize": 0,
-        "controlFramesPerSecond": 100,
-        "sessionsPerWorker": 0,
-        "allowedOrigins": [],
-    },
+    "authentication": {"provider": "external"},
+    "limits": {"drainTimeout": "1m"},
 }
 
 
@@ -165,6 +158,14 @@ def test_runtime_document_has_the_resolved_policy(jail: FakeJail) -> None:
     assert document["limits"]["drain_timeout_ms"] == 60000
 
 
+@pytest.mark.parametrize(("setting", "expected"), [(0, 448), (7, 7), (512, 512)])
+def test_a_worker_has_connections_to_spare_unless_told_otherwise(jail: FakeJail, setting: int, expected: int) -> None:
+    assert IMAGE["PROXY_WORKER_CONNECTIONS"] == "1024"
+    configure(jail, POLICY=policy_with("limits", sessionsPerWorker=setting))
+    document = json.loads((jail.directory / "runtime.json").read_text())
+    assert document["limits"]["sessions_per_worker"] == expected
+
+
 def test_workers_are_kept_for_longer_than_the_drain_time(jail: FakeJail) -> None:
     configure(jail)
     assert "worker_shutdown_timeout 65000ms;" in (jail.directory / "nginx.conf").read_text()
@@ -214,6 +215,16 @@ def test_authorities_of_the_policy_become_files(jail: FakeJail) -> None:
     assert "client-certificates-on.conf" in (jail.directory / "conf.d/wss.conf").read_text()
 
 
+def test_authorities_can_be_read_by_everyone_whatever_the_umask(jail: FakeJail) -> None:
+    before = os.umask(0o077)
+    try:
+        configure(jail)
+    finally:
+        os.umask(before)
+    assert (jail.directory / "trust").stat().st_mode & 0o777 == 0o755
+    assert (jail.directory / "trust/revoked.pem").stat().st_mode & 0o777 == 0o644
+
+
 def test_a_certificate_that_is_there_is_kept(jail: FakeJail) -> None:
     configure(jail)
     key = (jail.directory / "certs/serverkey.pem").read_bytes()
@@ -228,10 +239,140 @@ def test_half_a_certificate_is_refused(jail: FakeJail) -> None:
         configure(jail)
 
 
+def test_a_first_boot_that_was_interrupted_is_continued_by_the_next(
+    jail: FakeJail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it was: each move of a file is the last one once."""
+    moves = left = 0
+    original = Path.replace
+    while True:
+        with monkeypatch.context() as patch:
+            left = moves
+
+            def replace(source: Path, target: Path) -> Path:
+                nonlocal left
+                if target.parent.name == "certs":
+                    if left == 0:
+                        raise OSError("the power is gone")
+                    left -= 1
+                return original(source, target)
+
+            patch.setattr(Path, "replace", replace)
+            try:
+                configure(jail)
+                break
+            except OSError:
+                moves += 1
+        configure(jail)
+        assert is_pair(jail.directory / "certs")
+        assert {path.name for path in (jail.directory / "certs").iterdir()} == FIRST_BOOT
+        shutil.rmtree(jail.directory / "certs")
+    assert moves == len(FIRST_BOOT)
+
+
+FIRST_BOOT = {"serverkey.pem", "servercert.pem", "operator.key"}
+
+
+def is_pair(directory: Path) -> bool:
+    """Whether TLS takes certificate and key."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            directory / "servercert.pem", directory / "serverkey.pem"
+        )
+    except ssl.SSLError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", sorted(FIRST_BOOT))
+def test_empty_files_of_a_crash_are_nobody_s(jail: FakeJail, name: str) -> None:
+    (jail.directory / "certs").mkdir()
+    (jail.directory / "certs" / name).touch()
+    configure(jail)
+    assert is_pair(jail.directory / "certs")
+    assert len((jail.directory / "certs/operator.key").read_text()) == 64
+
+
+def test_what_the_first_boot_makes_is_on_the_disk_before_it_is_in_place(
+    jail: FakeJail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[int] = set()
+    original_sync, original_replace = os.fsync, Path.replace
+
+    def fsync(descriptor: int) -> None:
+        original_sync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    def replace(source: Path, target: Path) -> Path:
+        assert target.parent.name != "certs" or source.stat().st_ino in synced, source
+        return original_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
+    configure(jail)
+    assert (jail.directory / "certs").stat().st_ino in synced
+
+
+def test_an_operator_s_pair_is_kept_also_after_an_interrupted_first_boot(
+    jail: FakeJail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificates = jail.directory / "certs"
+    configure(jail)
+    theirs = {name: (certificates / name).read_bytes() for name in ("serverkey.pem", "servercert.pem")}
+    shutil.rmtree(certificates)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: pytest.fail("nothing may be moved"))
+        with pytest.raises(pytest.fail.Exception):
+            configure(jail)
+    (certificates / "serverkey.pem").write_bytes(theirs["serverkey.pem"])
+    with pytest.raises(configuration_error(), match="provide both or none"):
+        configure(jail)
+    (certificates / "servercert.pem").write_bytes(theirs["servercert.pem"])
+    configure(jail)
+    assert theirs == {name: (certificates / name).read_bytes() for name in theirs}
+
+
+def revocation_list(end: datetime | None) -> str:
+    """A list of nobody's certificates that is good until `end`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = x509.CertificateRevocationListBuilder(
+        issuer_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "clients")]),
+        last_update=datetime(2020, 1, 1, tzinfo=UTC),
+        next_update=end,
+    )
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def policy_with_revocation_lists(*texts: str) -> str:
+    authority = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    certificates = {"mode": "optional", "caCertificates": [authority], "revocationLists": list(texts)}
+    return policy_with("authentication", clientCertificates=certificates)
+
+
+def test_a_revocation_list_that_has_ended_is_refused(jail: FakeJail) -> None:
+    now = datetime.now(UTC)
+    good, ended = revocation_list(now + timedelta(days=1)), revocation_list(now - timedelta(seconds=1))
+    configure(jail, POLICY=policy_with_revocation_lists(good, good + good))
+    assert "client-certificates-crl.conf" in (jail.directory / "conf.d/wss.conf").read_text()
+    assert (jail.directory / "trust/revoked.pem").read_text().count("BEGIN X509 CRL") == 3
+    for texts in ((ended,), (good, ended), (good, good + ended)):
+        message = rf"revocationLists\[{len(texts) - 1}\] ended at .* GMT"
+        with pytest.raises(configuration_error(), match=message):
+            configure(jail, POLICY=policy_with_revocation_lists(*texts))
+
+
+def test_what_is_no_revocation_list_is_refused(jail: FakeJail) -> None:
+    text = "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"
+    with pytest.raises(configuration_error(), match=r"revocationLists\[0\]"):
+        configure(jail, POLICY=policy_with_revocation_lists(text))
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("BACKEND_HOST", "a b"),
+        ("BACKEND_HOST", "backend.example.com\n"),
+        ("READ_TIMEOUT", "60s\n"),
         ("BACKEND_HOST", "host;return 200"),
         ("BACKEND_HOST", '"'),
         ("BACKEND_HOST", "-x.example"),
@@ -284,6 +425,11 @@ def test_a_missing_variable_is_named(jail: FakeJail, name: str) -> None:
         (policy_with("authentication", routes=[{"path": "/a"}, {"path": "/a"}]), "named twice"),
         (policy_with("authentication", requiredClaims=[{"claim": "a"}]), "exactly one"),
         (policy_with("authentication", requiredClaims=[{"claim": "a", "equals": 1.5}]), "whole numbers"),
+        (policy_with("authentication", requiredClaims=[{"claim": "a", "equals": 2**53}]), "whole numbers"),
+        (policy_with("authentication", requiredClaims=[{"claim": "a", "oneOf": [1, -(2**53)]}]), "whole numbers"),
+        (policy_with("authentication", issuer="http://issuer.example\n"), "issuer"),
+        (policy_with("authentication", clockSkew="30s\n"), "clockSkew"),
+        (json.dumps({**POLICY, "application": {"tls": True, "serverName": "app.example\n"}}), "DNS name"),
         (policy_with("authentication", requiredScopes=["a b"]), "scopes"),
         (policy_with("authentication", furtherIssuers=[{"algorithms": ["RS256"]}]), "issuer"),
         (policy_with("authentication", furtherIssuers=[{"issuer": "http://a", "algorithms": ["HS256"]}]), "algorithms"),
@@ -304,6 +450,13 @@ def test_a_missing_variable_is_named(jail: FakeJail, name: str) -> None:
 def test_a_policy_that_is_not_understood_is_refused(jail: FakeJail, policy: str, message: str) -> None:
     with pytest.raises(configuration_error(), match=message):
         configure(jail, POLICY=policy)
+
+
+def test_the_largest_whole_numbers_may_be_required(jail: FakeJail) -> None:
+    claims = [{"claim": "a", "equals": 2**53 - 1}, {"claim": "b", "contains": -(2**53) + 1}]
+    configure(jail, POLICY=policy_with("authentication", requiredClaims=claims))
+    issuer = json.loads((jail.directory / "runtime.json").read_text())["authentication"]["issuers"][0]
+    assert [rule["values"] for rule in issuer["claims"]] == [[2**53 - 1], [-(2**53) + 1]]
 
 
 def test_openidc_is_refused_by_an_image_that_lacks_it(jail: FakeJail) -> None:

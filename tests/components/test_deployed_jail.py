@@ -96,11 +96,20 @@ def test_image_has_no_working_files(image: Path) -> None:
 def test_rotated_logs_are_written_on_without_a_reload(machine: Machine) -> None:
     main = ["systemctl", "show", "--property=MainPID", "--value", "nginx.service"]
     before = machine.run(main, check=True).stdout
-    machine.run(["logrotate", "--force", "/etc/logrotate.d/secure-proxy"], check=True)
+    machine.run(["logrotate", "--force", "/etc/secure-proxy/logrotate.conf"], check=True)
     opened = machine.run(["sh", "-c", "ls -l /proc/$(systemctl show -P MainPID nginx.service)/fd"], check=True).stdout
     assert "/etc/nginx/logs/nginx-error.log\n" in opened
     assert "nginx-error.log.1" not in opened
     assert machine.run(main, check=True).stdout == before
+
+
+def test_logs_that_grew_are_rotated_by_the_unit(machine: Machine) -> None:
+    log = machine.root / "nginx/etc/nginx/logs/http-access.log"
+    with log.open("ab") as grown:
+        grown.truncate(101 << 20)
+    machine.run(["systemctl", "start", "secure-proxy-logrotate.service"], check=True)
+    assert log.stat().st_size < 1 << 20
+    assert machine.run(["systemctl", "is-active", "secure-proxy-logrotate.timer"]).stdout.strip() == "active"
 
 
 def test_metrics_unit_appends_a_record(machine: Machine) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.components.component_support import COMPONENT, PARAMETERS, ROOTFS, install_rendered
 
 AGENT = ROOTFS / "opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.json"
+ROTATION = ROOTFS / "etc/secure-proxy/logrotate.conf"
 METRICS_LOG = "/var/log/secure-proxy/nginx-metrics.log"
 
 
@@ -60,16 +61,42 @@ def test_agent_measures_the_nginx_processes(agent: dict[str, Any]) -> None:
 
 
 def test_rotation_covers_every_shipped_log(agent: dict[str, Any], tmp_path: Path) -> None:
-    text = rendered(ROOTFS / "etc/logrotate.d/secure-proxy", tmp_path)
+    text = rendered(ROTATION, tmp_path)
     patterns = re.findall(r"(?m)^(/\S+) \{$", text)
     for entry in collected(agent):
         assert any(Path(entry["file_path"]).match(pattern) for pattern in patterns), entry["file_path"]
 
 
 def test_rotated_logs_are_reopened_without_ending_sessions(tmp_path: Path) -> None:
-    text = rendered(ROOTFS / "etc/logrotate.d/secure-proxy", tmp_path)
+    text = rendered(ROTATION, tmp_path)
     assert "--signal=USR1 nginx.service" in text
     assert "reload" not in text
+
+
+def test_a_day_s_logs_do_not_fill_the_disk(agent: dict[str, Any], tmp_path: Path) -> None:
+    """Each log's newest file and the one before it are not compressed; the others shrink to a fifth at least."""
+    text = rendered(ROTATION, tmp_path)
+    blocks = re.findall(r"(?ms)^(/\S+) \{$(.*?)^\}$", text)
+    assert len(blocks) == 2
+    total = 0.0
+    for pattern, block in blocks:
+        (largest,) = re.findall(r"^  maxsize (\d+)M$", block, re.MULTILINE)
+        (kept,) = re.findall(r"^  rotate (\d+)$", block, re.MULTILINE)
+        logs = sum(Path(entry["file_path"]).match(pattern) for entry in collected(agent))
+        total += logs * int(largest) * (2 + (int(kept) - 1) / 5)
+    assert total < 4096, "MB; the smallest volume has 8 GB"
+
+
+def test_sizes_are_looked_at_every_few_minutes() -> None:
+    timer = (ROOTFS / "etc/systemd/system/secure-proxy-logrotate.timer").read_text()
+    assert re.findall(r"(?m)^On\w+=(.*)$", timer) == ["5min", "5min"]
+    service = (ROOTFS / "etc/systemd/system/secure-proxy-logrotate.service").read_text()
+    assert "/etc/secure-proxy/logrotate.conf\n" in service
+    assert (
+        '"$ROOTFS/etc/secure-proxy/logrotate.conf" /etc/secure-proxy/logrotate.conf'
+        in (COMPONENT / "install/70-logs.sh").read_text()
+    )
+    assert not list((ROOTFS / "etc").glob("logrotate.d/*")), "the distribution's timer would rotate the same logs"
 
 
 def test_listeners_are_kept_out_of_the_ephemeral_ports(tmp_path: Path) -> None:

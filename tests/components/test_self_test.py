@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib
-import json
 import socket
 import ssl
 import subprocess
@@ -280,6 +279,12 @@ def test_policy_of_the_self_test_is_one_that_the_boot_configuration_accepts(monk
     put_on_path(monkeypatch, COMPONENT / "rootfs/usr/libexec/secure-proxy")
     policies = importlib.import_module("proxy_configuration.policy")
     text = part("machine").policy("openidc", ISSUER, "http://127.0.0.1:10090/authorize")
-    policy = policies.Policy(text, {"NGINX_BUILD": "source"})
+    values = {
+        "NGINX_BUILD": "source",
+        "BACKEND_HOST": "127.0.0.1",
+        "OAUTH_BACKEND_PORT": "10080",
+        "PROXY_WORKER_CONNECTIONS": "16384",
+    }
+    policy = policies.Policy(text, values)
     assert policy.authentication["issuers"][0]["issuer"] == ISSUER
-    assert json.loads(text)["authentication"]["algorithms"] == ["RS256"]
+    assert policy.authentication["issuers"][0]["algorithms"] == ["RS256"]

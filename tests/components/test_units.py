@@ -57,8 +57,9 @@ def test_exposure_of_the_proxy_unit_that_ships(tmp_path: Path) -> None:
     assert exposure(rendered(PROXY_UNIT, tmp_path)) <= MAX_EXPOSURE
 
 
-def test_exposure_of_the_metrics_unit_that_ships(tmp_path: Path) -> None:
-    assert exposure(rendered("etc/systemd/system/secure-proxy-metrics.service", tmp_path)) <= MAX_EXPOSURE
+@pytest.mark.parametrize("name", ["metrics", "logrotate"])
+def test_exposure_of_the_other_units_that_ship(tmp_path: Path, name: str) -> None:
+    assert exposure(rendered(f"etc/systemd/system/secure-proxy-{name}.service", tmp_path)) <= MAX_EXPOSURE
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=str)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests import synthesis
 from tests.synthesis import REPOSITORY, Template
 
 ALARMS = [
@@ -60,6 +61,22 @@ def test_an_alarm_tells_the_topic_of_failures_when_it_begins_and_when_it_ends(te
 )
 def test_what_an_alarm_looks_at(template: Template, name: str, metrics: set[str]) -> None:
     assert metrics_of(alarm(template, name)) == metrics
+
+
+def test_the_end_of_revocation_lists_is_watched_where_there_are_any() -> None:
+    pem = "-----BEGIN {0}-----\nAAAA\n-----END {0}-----\n"
+    certificates = {
+        "mode": "required",
+        "caCertificates": [pem.format("CERTIFICATE")],
+        "revocationLists": [pem.format("X509 CRL")],
+    }
+    with_lists = synthesis.template(
+        **{"projectSettings.proxySettings.authentication.clientCertificates": json.dumps(certificates)}
+    )
+    properties = alarm(with_lists, "RevocationListExpires")
+    assert metrics_of(properties) == {"RevocationListDaysLeft"}
+    assert (properties["Statistic"], properties["Threshold"]) == ("Minimum", 3)
+    assert properties["ComparisonOperator"] == "LessThanOrEqualToThreshold"
 
 
 def test_no_healthy_proxy_is_no_alarm_while_none_is_wanted(template: Template) -> None:

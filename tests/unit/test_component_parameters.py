@@ -223,7 +223,7 @@ def test_the_instance_reads_back_what_was_rendered(monkeypatch: pytest.MonkeyPat
     )
     values = reader.parse_environment(render_environment(environment), "user data")
     assert values == environment
-    image = {"NGINX_BUILD": "distribution", "OAUTH_BACKEND_PORT": "10080"}
+    image = {"NGINX_BUILD": "distribution", "OAUTH_BACKEND_PORT": "10080", "PROXY_WORKER_CONNECTIONS": "16384"}
     read = policy.Policy(values["POLICY"], {**image, **values})
     assert read.authentication["issuers"][0]["issuer"] == f"http://{HOST}:10080/awsexample"
     assert read.authentication["authorizer_url"] == f"http://{HOST}:10090/authorize"

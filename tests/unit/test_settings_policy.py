@@ -38,6 +38,13 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("requiredClaims", [{"claim": "a"}], "requiredClaims[0]", "exactly one of"),
         ("requiredClaims", [{"claim": "a", "equals": 1, "contains": 2}], "requiredClaims[0]", "exactly one of"),
         ("requiredClaims", [{"claim": "a", "equals": 1.5}], "requiredClaims[0].equals", "1.5 is not a string"),
+        ("requiredClaims", [{"claim": "a", "equals": 2**53}], "requiredClaims[0].equals", "cannot tell from its"),
+        (
+            "requiredClaims",
+            [{"claim": "a", "contains": -(2**53)}],
+            "requiredClaims[0].contains",
+            "cannot tell from its",
+        ),
         ("requiredClaims", [{"claim": "a", "oneOf": []}], "requiredClaims[0].oneOf", "has too few entries"),
         ("requiredClaims", [{"claim": "a", "equal": 1}], "requiredClaims[0].equal", "is not a known key"),
         ("requiredClaims", ["admin"], "requiredClaims[0]", "is not an object"),
@@ -119,7 +126,12 @@ def test_defaults_at_boot_are_the_settings_defaults(monkeypatch: pytest.MonkeyPa
     assert vars(empty) == vars(shipped)
 
 
-VALUES = {"NGINX_BUILD": "source", "BACKEND_HOST": HOST, "OAUTH_BACKEND_PORT": "10080"}
+VALUES = {
+    "NGINX_BUILD": "source",
+    "BACKEND_HOST": HOST,
+    "OAUTH_BACKEND_PORT": "10080",
+    "PROXY_WORKER_CONNECTIONS": "16384",
+}
 
 
 def read_at_boot(settings: ProjectSettings, monkeypatch: pytest.MonkeyPatch) -> Any:

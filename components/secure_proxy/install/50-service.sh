@@ -30,9 +30,10 @@ install_programs() {
 
 install_units() {
   local unit
-  for unit in secure-proxy-configure.service secure-proxy-metrics.service secure-proxy-metrics.timer; do
-    install_rendered "$ROOTFS/etc/systemd/system/$unit" "$UNITS/$unit" 0644 JAIL_BASE_DIR HEALTH_PORT \
-      WSS_PROXY_BIND_PORT
+  for unit in secure-proxy-configure.service secure-proxy-metrics.service secure-proxy-metrics.timer \
+    secure-proxy-logrotate.service secure-proxy-logrotate.timer; do
+    install_rendered "$ROOTFS/etc/systemd/system/$unit" "$UNITS/$unit" 0644 JAIL_BASE_DIR PROXY_BASE_DIR \
+      HEALTH_PORT WSS_PROXY_BIND_PORT
   done
   install_rendered "$ROOTFS/nginx/etc/systemd/system/nginx.service" "$PROXY_UNIT" 0644 \
     JAIL_BASE_DIR PROXY_BASE_DIR LIMIT_NOFILE
@@ -43,7 +44,7 @@ enable_units() {
   systemctl disable nginx.service 2>/dev/null || true
   systemctl unmask nginx.service
   systemctl enable "$PROXY_UNIT"
-  systemctl enable secure-proxy-configure.service secure-proxy-metrics.timer
+  systemctl enable secure-proxy-configure.service secure-proxy-metrics.timer secure-proxy-logrotate.timer
 }
 
 install_programs

@@ -13,7 +13,7 @@ readonly AGENT_UNIT=amazon-cloudwatch-agent.service
 
 # Where the metrics unit appends its records.
 install -d -m 0755 /var/log/secure-proxy
-install_rendered "$ROOTFS/etc/logrotate.d/secure-proxy" /etc/logrotate.d/secure-proxy 0644 \
+install_rendered "$ROOTFS/etc/secure-proxy/logrotate.conf" /etc/secure-proxy/logrotate.conf 0644 \
   JAIL_BASE_DIR PROXY_BASE_DIR
 install_rendered "$ROOTFS$AGENT_CONFIG" "$AGENT_CONFIG" 0644 JAIL_BASE_DIR PROXY_BASE_DIR CLOUDWATCH_LOG_GROUP
 if systemctl cat "$AGENT_UNIT" >/dev/null 2>&1; then

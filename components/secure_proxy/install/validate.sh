@@ -3,7 +3,7 @@
 set -euo pipefail
 
 readonly PROGRAMS=/usr/libexec/secure-proxy
-readonly UNITS=(nginx.service secure-proxy-configure.service secure-proxy-metrics.timer)
+readonly UNITS=(nginx.service secure-proxy-configure.service secure-proxy-metrics.timer secure-proxy-logrotate.timer)
 # shellcheck disable=SC1091 # written when the image was built
 source /etc/secure-proxy/image.env
 problems=0

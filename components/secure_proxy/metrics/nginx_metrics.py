@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Print NGINX's connection counts, and how long its certificate is valid, as one CloudWatch embedded-metric record.
+"""Print NGINX's connection counts, and how long its certificate and revocation lists are valid, as one CloudWatch
+embedded-metric record.
 
 The record is one line of JSON on standard output; the unit appends it to the file that the CloudWatch agent ships, and
 CloudWatch makes metrics of it. Each metric exists twice: per instance, and without dimensions for the whole fleet.
@@ -11,14 +12,17 @@ Standard library alone, Python 3.9 or newer: it runs on machine images as they c
 from __future__ import annotations
 
 import argparse
+import base64
 import json
+import re
 import socket
 import ssl
 import sys
 import time
 import urllib.request
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 NAMESPACE = "NGINX"
@@ -30,13 +34,15 @@ METRICS = {
     "connections_waiting": "ConnectionsWaiting",
 }
 CERTIFICATE_METRIC = "CertificateDaysLeft"
+REVOCATION_METRIC = "RevocationListDaysLeft"
 TIMEOUT_SECONDS = 5
 MAX_STATUS_BYTES = 65536
 
 
 _UTC = timezone.utc  # noqa: UP017 - datetime.UTC is of Python 3.11
 # Tags of ASN.1, as DER writes them (ITU-T X.690).
-_SEQUENCE, _VERSION, _UTC_TIME, _GENERALIZED_TIME = 0x30, 0xA0, 0x17, 0x18
+_INTEGER, _SEQUENCE, _VERSION = 0x02, 0x30, 0xA0
+_TIME_FORMS = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}
 
 
 class StatusError(Exception):
@@ -44,7 +50,7 @@ class StatusError(Exception):
 
 
 class CertificateError(Exception):
-    """The certificate cannot be had or read."""
+    """The certificate, or a revocation list, cannot be had or read."""
 
 
 def shown_certificate(port: int) -> bytes:
@@ -77,11 +83,34 @@ def not_after(der: bytes) -> datetime:
         if tag != _SEQUENCE:
             raise ValueError(f"tag {tag:#x} where the validity should be")
         _, _, rest = _element(validity)
-        tag, value, _ = _element(rest)
-        forms = {_UTC_TIME: "%y%m%d%H%M%SZ", _GENERALIZED_TIME: "%Y%m%d%H%M%SZ"}
-        return datetime.strptime(value.decode("ascii"), forms[tag]).replace(tzinfo=_UTC)
+        return _time(rest)
     except (ValueError, LookupError) as error:
         raise CertificateError(f"not an X.509 certificate: {error}") from error
+
+
+def next_update(der: bytes) -> datetime | None:
+    """Until when a revocation list counts (RFC 5280, section 5.1), or None when it does not say.
+
+    Raises CertificateError for what is none.
+    """
+    try:
+        _, whole, _ = _element(der)
+        _, fields, _ = _element(whole)
+        tag, _, rest = _element(fields)
+        if tag == _INTEGER:  # the version
+            _, _, rest = _element(rest)  # the signature's algorithm
+        _, _, rest = _element(rest)  # the issuer
+        _time(rest)
+        _, _, rest = _element(rest)  # this update
+        return _time(rest) if rest and rest[0] in _TIME_FORMS else None
+    except (ValueError, LookupError) as error:
+        raise CertificateError(f"not a revocation list: {error}") from error
+
+
+def _time(data: bytes) -> datetime:
+    """The time that DER data begins with."""
+    tag, value, _ = _element(data)
+    return datetime.strptime(value.decode("ascii"), _TIME_FORMS[tag]).replace(tzinfo=_UTC)
 
 
 def _element(data: bytes) -> tuple[int, bytes, bytes]:
@@ -142,16 +171,31 @@ def add_certificate(record: dict[str, Any], der: bytes, *, now: datetime) -> Non
     The certificate itself goes along: whoever may read the log can trust it, though each machine makes its own.
     Raises CertificateError.
     """
-    days_left = (not_after(der) - now).days
-    record["_aws"]["CloudWatchMetrics"][0]["Metrics"].append({"Name": CERTIFICATE_METRIC, "Unit": "Count"})
-    record[CERTIFICATE_METRIC] = days_left
+    _add_days_left(record, CERTIFICATE_METRIC, not_after(der) - now)
     record["Certificate"] = ssl.DER_cert_to_PEM_cert(der)
+
+
+def add_revocation_lists(record: dict[str, Any], pem: str, *, now: datetime) -> None:
+    """Adds the same of the revocation list that ends first; nothing when none is there or none ends.
+
+    Raises CertificateError.
+    """
+    blocks = re.findall("-----BEGIN X509 CRL-----(.*?)-----END X509 CRL-----", pem, re.DOTALL)
+    ends = [end for end in (next_update(base64.b64decode(block)) for block in blocks) if end]
+    if ends:
+        _add_days_left(record, REVOCATION_METRIC, min(ends) - now)
+
+
+def _add_days_left(record: dict[str, Any], name: str, left: timedelta) -> None:
+    record["_aws"]["CloudWatchMetrics"][0]["Metrics"].append({"Name": name, "Unit": "Count"})
+    record[name] = left.days
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="nginx-metrics", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--url", required=True, help="address of NGINX's status document")
     parser.add_argument("--tls-port", type=int, help="port of this machine whose certificate is looked at")
+    parser.add_argument("--revocation-lists", type=Path, help="PEM file of the lists that clients' certificates are in")
     arguments = parser.parse_args(argv)
     try:
         status = fetch_status(arguments.url)
@@ -159,12 +203,18 @@ def main(argv: list[str] | None = None) -> int:
     except StatusError as error:
         print(f"nginx-metrics: {error}", file=sys.stderr)
         return 1
-    if arguments.tls_port is not None:
-        try:
-            add_certificate(record, shown_certificate(arguments.tls_port), now=datetime.now(_UTC))
-        except CertificateError as error:
-            # The counts are right all the same.
-            print(f"nginx-metrics: {error}", file=sys.stderr)
+    now = datetime.now(_UTC)
+    try:
+        if arguments.tls_port is not None:
+            add_certificate(record, shown_certificate(arguments.tls_port), now=now)
+    except CertificateError as error:
+        # The counts are right all the same.
+        print(f"nginx-metrics: {error}", file=sys.stderr)
+    try:
+        if arguments.revocation_lists is not None:
+            add_revocation_lists(record, arguments.revocation_lists.read_text(encoding="ascii"), now=now)
+    except (CertificateError, OSError) as error:
+        print(f"nginx-metrics: {arguments.revocation_lists}: {error}", file=sys.stderr)
     print(json.dumps(record, separators=(",", ":")))
     return 0
 

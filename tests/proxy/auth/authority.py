@@ -68,6 +68,10 @@ class Authority:
     def revoke(self, file: str) -> str:
         """The revocation list that names the certificate."""
         openssl("ca", "-config", "ca.cnf", "-revoke", f"{file}.pem", directory=self.directory)
+        return self.revocations()
+
+    def revocations(self) -> str:
+        """The revocation list as it is now."""
         openssl("ca", "-config", "ca.cnf", "-gencrl", "-out", "crl.pem", directory=self.directory)
         return self.pem("crl")
 

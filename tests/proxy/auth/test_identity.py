@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from tests.proxy.auth import websocket
 from tests.proxy.auth.authority import Authority, show_certificate
 from tests.proxy.auth.conftest import Setting, SettingMaker
+from tests.proxy.auth.proxy import read_all, split
 from tests.proxy.backend import Backend
 from tests.proxy.wire import BINARY, frame
 
@@ -100,6 +103,33 @@ def test_a_certificate_that_is_not_accepted_is_refused_in_every_mode(
     record = mutual.proxy.audited("refusal", after=records)
     assert (record["status"], record["rule"]) == (403, "authentication.clientCertificates")
     assert mutual.proxy.backend.accepted == connections
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_resumed_connection_does_not_outlive_its_certificate(
+    make_setting: SettingMaker, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    authority = Authority(tmp_path, "clients")
+    authority.issue("alice", "/CN=alice")
+    certificates = {"mode": "optional", "caCertificates": [authority.pem("ca")]}
+    with make_setting(
+        PROVIDER, clientCertificates={**certificates, "revocationLists": [authority.revocations()]}
+    ) as made:
+        context = with_certificate(made, authority, "alice")
+        context.minimum_version = context.maximum_version = version
+
+        def status(former: ssl.SSLSession | None = None) -> tuple[int, ssl.SSLSession | None]:
+            plain = socket.create_connection((made.proxy.host, made.proxy.wss_port), timeout=15)
+            with context.wrap_socket(plain, server_hostname=made.proxy.host, session=former) as client:
+                client.sendall(b"GET /.secure-proxy/sessions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                               b"Authorization: Bearer " + made.token().encode() + b"\r\n\r\n")  # fmt: skip
+                return split(read_all(client))[0], client.session
+
+        answered, session = status()
+        assert answered == 200
+        made.proxy.reload(clientCertificates={**certificates, "revocationLists": [authority.revoke("alice")]})
+        assert status()[0] == 403
+        assert status(session)[0] == 403
 
 
 def test_identity_headers_are_ours_and_never_the_client_s(mutual: Setting, clients: Authority) -> None:

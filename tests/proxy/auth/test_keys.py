@@ -187,6 +187,28 @@ def test_known_keys_serve_for_a_bounded_time_while_the_issuer_is_down(make_setti
             time.sleep(0.5)
 
 
+@pytest.mark.parametrize("down", ["first", "second"])
+def test_the_outage_of_one_issuer_does_not_keep_out_the_users_of_another(make_setting: SettingMaker, down: str) -> None:
+    first, second = Issuer(), Issuer("second")
+    up = second if down == "first" else first
+    with up, make_setting(OPENIDC, issuer=first, furtherIssuers=[{"issuer": second.url}]) as made:
+        assert made.proxy.health("/readyz")[0] == 200
+        assert status_of(made, tokens.token(up.key, tokens.claims(up.url))) == 101
+        other = first if up is second else second
+        assert status_of(made, tokens.token(other.key, tokens.claims(other.url))) == 503
+        assert f"signing keys of {other.url} cannot be refreshed" in made.proxy.log("http-error.log")
+
+
+def test_a_key_set_s_address_keeps_its_query(make_setting: SettingMaker) -> None:
+    with Issuer() as issuer:
+        content = {"issuer": issuer.url, "jwks_uri": f"{issuer.url}/jwks?tenant=7&use=sig"}
+        path = f"/{issuer.name}/.well-known/openid-configuration"
+        issuer.answers[path] = lambda handler: behaviours.send(handler, json.dumps(content).encode())
+        with make_setting(OPENIDC, issuer=issuer) as made:
+            assert status_of(made, made.token()) == 101
+            assert f"{issuer.key_set_path}?tenant=7&use=sig" in [asked for asked, _, _ in issuer.requests]
+
+
 @pytest.mark.parametrize("answer", [behaviours.garbage, behaviours.huge, behaviours.hang])
 def test_bad_answers_do_not_replace_good_keys(
     make_setting: SettingMaker, answer: Callable[[BaseHTTPRequestHandler], None]

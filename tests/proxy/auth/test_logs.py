@@ -48,6 +48,20 @@ def run_everything(setting: Setting, level: str) -> list[str]:
     setting.proxy.open(protocols=f"binary, base64url.bearer.authorization.{good}").socket.close()
     oauth = setting.proxy.oauth_port
     setting.proxy.request("POST", "/token", [], port=oauth, body=b"client_secret=body-secret")
+    # What stands where HTTP has a user's name, and requests that NGINX refuses by itself for their size.
+    user = base64.b64encode(f"{good}:{QUERY}".encode()).decode()
+    referrer = ("Referer", "https://a.example/?referrer-secret")
+    for port, method, path in (
+        (setting.proxy.wss_port, "GET", "/"),
+        (oauth, "POST", "/token"),
+        (oauth, "GET", "/authorize"),
+        (oauth, "GET", "/configuration"),
+    ):
+        setting.proxy.request(method, path, [("Authorization", f"Basic {user}")], port=port)
+        too_large = setting.proxy.request(
+            "POST", f"{path}?id_token_hint={good}", [("Content-Length", "70000"), referrer], port=port
+        )
+        assert too_large.status == 413
     for method, path in (
         ("POST", "token"),
         ("GET", "token"),

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.proxy.auth import proxy as proxies
 from tests.proxy.auth import tokens, websocket
 from tests.proxy.auth.conftest import PROVIDERS, Setting, SettingMaker
 from tests.proxy.auth.proxy import PROGRAM_DIRECTORY, Answer, read_all, split
@@ -250,6 +252,94 @@ def test_no_session_without_an_audit_log(make_setting: SettingMaker) -> None:
         connections = _settled(made)
         assert made.proxy.open(made.token()).status == 503
         assert made.proxy.backend.accepted == connections
+
+
+@contextmanager
+def small_disk_for_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+    """Proxies that are made meanwhile have their logs on a disk of a few pages; gives their directories."""
+    original, disks = proxies.make_jail, []
+
+    def with_disk(root: Path, directory: Path) -> Path:
+        jail = original(root, directory)
+        logs = jail / proxies.CONFIGURATION / "logs"
+        owner = (logs / "audit.log").stat()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=755", "none", str(logs)], check=True)
+        disks.append(logs)
+        for name in proxies.LOGS:
+            (logs / name).touch(mode=0o660)
+            os.chown(logs / name, owner.st_uid, owner.st_gid)
+        return jail
+
+    monkeypatch.setattr(proxies, "make_jail", with_disk)
+    try:
+        yield disks
+    finally:
+        for disk in disks:
+            subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_no_session_while_the_disk_is_full(make_setting: SettingMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    with make_setting_on_small_disk(make_setting, monkeypatch) as (made, logs):
+        made.proxy.awaits_records = False
+        websocket.close(made.proxy.open(made.token()))
+        filler = fill(logs)
+        # What is left of the log's last page takes a few records, and a part of another.
+        statuses = [made.proxy.open(made.token()).status for _ in range(40)]
+        assert statuses[-10:] == [503] * 10
+        lines = (logs / "audit.log").read_text().splitlines(keepends=True)
+        openings = [line for line in lines if '"opening"' in line and line.endswith("}\n")]
+        assert statuses.count(101) == len(openings) - 1
+        assert not lines[-1].endswith("\n"), "no record was cut short, so the test says nothing about it"
+
+        filler.unlink()
+        deadline = time.monotonic() + 10
+        while (session := made.proxy.open(made.token())).status != 101:
+            assert time.monotonic() < deadline
+        websocket.close(session)
+        # The part of a record stays on a line of its own.
+        later = (logs / "audit.log").read_text().splitlines(keepends=True)[len(lines) :]
+        assert {json.loads(line)["event"] for line in later} >= {"refusal", "opening"}
+
+
+def test_a_record_does_not_go_on_in_a_line_that_was_cut_before_the_start(
+    make_setting: SettingMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = proxies.make_jail
+
+    def with_cut_log(root: Path, directory: Path) -> Path:
+        jail = original(root, directory)
+        (jail / proxies.CONFIGURATION / "logs/audit.log").write_text('{"event":"end","subje')
+        return jail
+
+    monkeypatch.setattr(proxies, "make_jail", with_cut_log)
+    with make_setting("external") as made:
+        made.proxy.awaits_records = False
+        log = made.proxy.configuration / "logs/audit.log"
+        for _ in range(6):
+            assert made.proxy.open().status == 401
+        deadline = time.monotonic() + 5
+        while len(lines := log.read_text().splitlines()) < 7:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert [json.loads(line)["event"] for line in lines[1:]] == ["refusal"] * 6
+        log.write_text("")
+
+
+@contextmanager
+def make_setting_on_small_disk(
+    make_setting: SettingMaker, monkeypatch: pytest.MonkeyPatch, provider: str = "external", **options: Any
+) -> Iterator[tuple[Setting, Path]]:
+    with ExitStack() as proxy, small_disk_for_logs(monkeypatch) as disks:
+        yield proxy.enter_context(make_setting(provider, **options)), disks[0]
+
+
+def fill(logs: Path) -> Path:
+    """Write until the disk of these logs is full; the file that did it."""
+    filler = logs / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    return filler
 
 
 @pytest.mark.parametrize(("origin", "allowed"), [("https://app.example.com", True), ("https://evil.example", False)])

@@ -14,7 +14,7 @@ import pytest
 from tests.proxy.auth import websocket
 from tests.proxy.auth.conftest import OPENIDC, Setting, SettingMaker
 from tests.proxy.auth.proxy import Answer
-from tests.proxy.auth.test_sessions import API, call, operator
+from tests.proxy.auth.test_sessions import API, call, fill, make_setting_on_small_disk, operator
 from tests.proxy.backend import echo, flood
 from tests.proxy.wire import BINARY, CLOSE, frame
 
@@ -151,6 +151,22 @@ def test_the_maximum_age_ends_a_session(make_setting: SettingMaker) -> None:
         started = time.time()
         code, when = websocket.wait_for_close(session)
         assert (code, abs(when - started - 2) <= 1) == (1001, True)
+
+
+def test_no_session_while_the_disk_is_full(make_setting: SettingMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    websockify = {"BRIDGE": "websockify"}
+    with make_setting_on_small_disk(make_setting, monkeypatch, OPENIDC, image=websockify) as (made, logs):
+        made.proxy.awaits_records = False
+        made.proxy.open(made.token()).socket.close()
+        filler = fill(logs)
+        statuses = [made.proxy.open(made.token()).status for _ in range(40)]
+        assert 101 not in statuses[-20:]
+        filler.unlink()
+        deadline = time.monotonic() + 10
+        while (session := made.proxy.open(made.token())).status != 101:
+            assert time.monotonic() < deadline
+        assert websocket.echo(session, b"recorded") == b"recorded"
+        session.socket.close()
 
 
 def test_an_operator_ends_a_session(setting: Setting, tmp_path: Path) -> None:

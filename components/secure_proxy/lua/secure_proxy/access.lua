@@ -1,5 +1,5 @@
--- The access phase: who is calling, and may they; or a refusal. Cheap checks come first, so that a flood is turned
--- away before it costs a signature.
+-- Before and in the access phase: who is calling, and may they; or a refusal. Cheap checks come first, so that a flood
+-- is turned away before it costs a signature.
 
 local audit = require("secure_proxy.audit")
 local authentication = require("secure_proxy.auth")
@@ -20,22 +20,45 @@ local HEADER_ONLY = { subprotocol = false, cookie = "" }
 -- Which rule a refused authentication comes under.
 local RULES = { [401] = "token missing", [403] = "token", [503] = "verifier" }
 
-local function check_network()
+local function too_many_requests(setting)
+    ngx.ctx.within_limits = false
+    return refusal.refuse(ngx.HTTP_TOO_MANY_REQUESTS, setting, "too many requests of this address")
+end
+
+-- Every request counts, also one that comes to nothing: each costs a line in the logs.
+local function check_address()
+    local within = limits.check_request()
+    ngx.ctx.within_limits = within
     local ok, rule = limits.check_networks()
     if not ok then
         return refusal.refuse(ngx.HTTP_FORBIDDEN, rule, "address is not admitted")
     end
-end
-
-local function check_address(kind, setting)
-    check_network()
-    if not limits.check_rate(kind, config.limits[setting.key]) then
-        return refusal.refuse(ngx.HTTP_TOO_MANY_REQUESTS, setting.name, "too many requests of this address")
+    if not within then
+        return too_many_requests("limits.handshakesPerAddress")
     end
 end
 
-local HANDSHAKES = { key = "handshakes_per_address", name = "limits.handshakesPerAddress" }
-local TOKEN_REQUESTS = { key = "token_requests_per_address", name = "limits.tokenRequestsPerAddress" }
+-- The endpoints of the OpenID Connect server take fewer requests than the listener does.
+local function check_endpoint(name)
+    if not limits.check_rate(name, config.limits.token_requests_per_address) then
+        return too_many_requests("limits.tokenRequestsPerAddress")
+    end
+end
+
+local function is_authorization_request()
+    return ngx.var.uri == "/authorize" and ngx.var.listener == "oauth"
+end
+
+--- Begins every request on both listeners, before NGINX itself finds something to log about it.
+function _M.begin()
+    -- Error pages and questions to the authorizer belong to a request that began already. /authorize needs its query,
+    -- so nothing may be logged about it outside its location, where it begins.
+    if ngx.req.is_internal() or is_authorization_request() then
+        return
+    end
+    redaction.hide_query()
+    check_address()
+end
 
 -- Held until the log phase: secure_proxy.outcome releases it, however the request ends.
 local function hold(name, limit, rule)
@@ -78,8 +101,6 @@ end
 
 --- WSS listener: lets a request for a session through with `ngx.ctx.identity` and `ngx.ctx.route` set, or ends it.
 function _M.admit_session()
-    redaction.hide_query()
-    check_address("handshake", HANDSHAKES)
     hold("a:" .. ngx.var.binary_remote_addr, config.limits.connections_per_address, "limits.connectionsPerAddress")
     local ok, err = audit.ready()
     if not ok then
@@ -108,43 +129,45 @@ end
 --- WSS listener: the caller of the session API, known by the token in the Authorization header alone, so that no page
 -- can make a browser call it with a cookie.
 function _M.admit_api_call()
-    redaction.hide_query()
-    check_address("handshake", HANDSHAKES)
     if ngx.req.get_method() ~= "OPTIONS" then
         identify(HEADER_ONLY, nil)
     end
 end
 
 -- Not limit_except: its error line would quote the query.
-local function check_method(wanted)
-    if ngx.req.get_method() ~= wanted then
-        ngx.header["Allow"] = wanted
-        return refusal.refuse(405, "method", "is not " .. wanted)
+local function check_method(...)
+    local method = ngx.req.get_method()
+    for _, wanted in ipairs({ ... }) do
+        if method == wanted then
+            return
+        end
     end
+    local allowed = table.concat({ ... }, ", ")
+    ngx.header["Allow"] = allowed
+    return refusal.refuse(405, "method", "is not " .. allowed)
 end
 
---- OAuth listener: /authorize, whose query belongs to it.
+--- OAuth listener: /authorize, whose query belongs to it. Both methods are OpenID Connect Core 1.0's, section 3.1.2.1.
 function _M.admit_authorization_request()
-    check_network()
+    check_address()
+    check_endpoint("authorize")
+    check_method("GET", "POST")
     client_certificate()
 end
 
 --- OAuth listener: /configuration.
 function _M.admit_configuration_request()
-    redaction.hide_query()
-    check_network()
+    check_endpoint("configuration")
     check_method("GET")
     client_certificate()
 end
 
 --- OAuth listener: /token.
 function _M.admit_token_request()
-    -- A request's own parameters stand in its body (RFC 6749, section 3.2).
-    local has_query = ngx.var.is_args ~= ""
-    redaction.hide_query()
-    check_address("token", TOKEN_REQUESTS)
+    check_endpoint("token")
     check_method("POST")
-    if has_query then
+    -- A request's own parameters stand in its body (RFC 6749, section 3.2).
+    if ngx.var.is_args ~= "" then
         return refusal.refuse(ngx.HTTP_BAD_REQUEST, "token request", "parameters in the query")
     end
     client_certificate()

@@ -52,6 +52,16 @@ local function finish(session, options, orderly)
     return ngx.exit(orderly and ngx.OK or 444)
 end
 
+-- Whoever answers for the session may still refuse it; nothing of it has happened yet.
+local function accept(backend, options)
+    if not options.on_accept or options.on_accept() then
+        return true
+    end
+    drain.release()
+    backend:close()
+    return false
+end
+
 -- Serve a session that has begun, to its end.
 local function serve(session, agreed, options)
     if options.on_open then
@@ -82,6 +92,7 @@ end
 --   expires_at: seconds since 1970 at which the session is cut with 4401, or nil;
 --   renewed_until(): asked at that moment, returns a later one if a fresh token came; or nil;
 --   response_headers: further fields of the 101 response, or nil;
+--   on_accept(): called when the upgrade can be accepted, before the client hears of it; false refuses it with 503;
 --   on_open(session), on_close(session): called when the upgrade is accepted and when the session has ended; see
 --     session.run() for the fields. They must not fail or yield.
 function _M.run(options)
@@ -100,6 +111,10 @@ function _M.run(options)
             return refuse(504, "the application did not answer in time")
         end
         return refuse(502, "the application cannot be reached")
+    end
+
+    if not accept(backend, options) then
+        return refuse(503, "the session cannot be recorded", { ["Retry-After"] = "5" })
     end
 
     ngx.status = ngx.HTTP_SWITCHING_PROTOCOLS -- for the access log: the raw socket bypasses NGINX's own response

@@ -9,6 +9,9 @@ local floor = math.floor
 
 local _M = {}
 
+-- Beyond its limits, one refusal of an address is logged in this time.
+local LOG_INTERVAL_S = 1
+
 -- IPv4 as a number from 0 to 2^32 - 1; nil for anything else.
 local function number_of(address)
     if #address ~= 4 then
@@ -67,6 +70,33 @@ function _M.check_rate(kind, limit)
     local before = rates:get(prefix .. (current - 1)) or 0
     local share = 1 - (now / window - current)
     return count + before * share <= limit
+end
+
+--- Counts the current request as one of its listener's.
+-- @return true or false, as check_rate()
+function _M.check_request()
+    return _M.check_rate(ngx.var.listener, config.limits.handshakes_per_address)
+end
+
+--- Whether to log a refusal of the current address, which is beyond its limits; counts it if not.
+function _M.may_log()
+    local rates, address = ngx.shared.rates, ngx.var.binary_remote_addr
+    if rates:add("logged:" .. address, true, LOG_INTERVAL_S) then
+        return true
+    end
+    rates:incr("unlogged:" .. address, 1, 0, 2 * config.limits.rate_window_s)
+    return false
+end
+
+--- Takes the count of the current address's refusals that were not logged.
+-- @return it, or nil when there were none
+function _M.take_unlogged()
+    local rates, key = ngx.shared.rates, "unlogged:" .. ngx.var.binary_remote_addr
+    local count = rates:get(key)
+    if count then
+        rates:delete(key)
+    end
+    return count
 end
 
 return _M

@@ -28,6 +28,15 @@ local no_error = ffi.new("const char *[1]")
 
 local _M = {}
 
+local function disconnect(ssl)
+    C.secure_proxy_module_shutdown(C.secure_proxy_module_fd(ssl), BOTH_WAYS)
+end
+
+--- Keeps the current request from becoming a session: its client is gone before it hears of one.
+function _M.prevent()
+    disconnect(C.secure_proxy_module_ssl(base.get_request(), no_error))
+end
+
 --- The current request's session, at the moment when it opens. It must be forgotten in the log phase, after which NGINX
 -- closes the connection.
 -- @param expires_at epoch seconds
@@ -52,7 +61,7 @@ function _M.cut(session, code, reason)
     local frame = char(FINAL_CLOSE_FRAME, #payload) .. payload
     C.secure_proxy_module_write(session.ssl, frame, #frame)
     C.secure_proxy_module_forget_errors()
-    C.secure_proxy_module_shutdown(C.secure_proxy_module_fd(session.ssl), BOTH_WAYS)
+    disconnect(session.ssl)
 end
 
 return _M

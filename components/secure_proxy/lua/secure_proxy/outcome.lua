@@ -1,6 +1,7 @@
 -- The log phase: whatever way a request ended, what it held is released and its audit record is written.
 
 local audit = require("secure_proxy.audit")
+local limits = require("secure_proxy.limits")
 local registry = require("secure_proxy.registry")
 local sessions = require("secure_proxy.sessions")
 
@@ -26,7 +27,7 @@ local function refusal_of_nginx()
 end
 
 local function write_end(ctx)
-    local session = ctx.session
+    local session = ctx.session or {} -- none when it broke off between its opening record and its beginning
     local record = audit.request()
     record.backend = ctx.backend
     record.duration_s = math.floor((ngx.now() - ctx.opened_at) * 1000 + 0.5) / 1000
@@ -49,7 +50,22 @@ local function write_refusal(ctx)
     record.status = ngx.status
     record.rule = refusal.rule
     record.reason = refusal.reason
+    record.unlogged = limits.take_unlogged()
     audit.write("refusal", record)
+end
+
+-- Beyond the limits of an address, one refusal a second is logged, here and by NGINX, whose turn comes after ours.
+local function is_logged(ctx)
+    local within = ctx.within_limits
+    if within == nil then
+        -- NGINX turned the request away before our code could count it.
+        within = limits.check_request()
+    end
+    if within or limits.may_log() then
+        return true
+    end
+    ngx.var.unlogged = "1"
+    return false
 end
 
 --- Runs in log_by_lua.
@@ -62,7 +78,7 @@ function _M.finish()
     if ctx.session_id then
         sessions.ended()
         write_end(ctx)
-    elseif ctx.refusal or ngx.status >= 400 then
+    elseif (ctx.refusal or ngx.status >= 400) and is_logged(ctx) then
         write_refusal(ctx)
     end
 end

@@ -5,6 +5,7 @@ local audit = require("secure_proxy.audit")
 local close_codes = require("secure_proxy.ws.close_codes")
 local config = require("secure_proxy.config")
 local module_session = require("secure_proxy.module_session")
+local refusal = require("secure_proxy.refusal")
 local registry = require("secure_proxy.registry")
 local session_id = require("secure_proxy.session_id")
 local verdict = require("secure_proxy.ws.verdict")
@@ -69,19 +70,32 @@ function _M.start_worker()
     assert(ngx.timer.every(POLL_S, look_after))
 end
 
---- The current request has become a session: in the audit log, in shared memory, and here.
--- @param session our bridge's, or nil when a module serves it
+--- The current request is about to become a session: in the audit log first of all.
 -- @param backend "host:port"
-function _M.opened(session, backend)
+-- @return whether the record is there; without it, there must be no session
+function _M.record_opening(backend)
     local ctx = ngx.ctx
-    ctx.session_id = session_id.of_request()
     local record = audit.request()
+    record.id = session_id.of_request()
     record.backend = backend
     record.expires_at = ctx.identity.expires_at
-    audit.write("opening", record)
-    ctx.session = session or module_session.new(record.expires_at, config.limits.max_session_age_ms / 1000)
+    if not audit.write("opening", record) then
+        refusal.note("audit log", "cannot be written")
+        return false
+    end
+    ctx.session_id = record.id
     ctx.backend = backend
     ctx.opened_at = ngx.now()
+    return true
+end
+
+--- The current request has become a session: in shared memory, and here.
+-- @param session our bridge's, or nil when a module serves it
+function _M.opened(session)
+    local ctx = ngx.ctx
+    local record = audit.request()
+    record.expires_at = ctx.identity.expires_at
+    ctx.session = session or module_session.new(record.expires_at, config.limits.max_session_age_ms / 1000)
     registry.enter({
         id = record.id,
         subject = record.subject,

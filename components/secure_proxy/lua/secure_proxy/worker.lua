@@ -1,5 +1,6 @@
 -- What is done once: in the master before the workers start, and in each worker when it does.
 
+local audit = require("secure_proxy.audit")
 local authentication = require("secure_proxy.auth")
 local bridge = require("secure_proxy.bridge")
 local sessions = require("secure_proxy.sessions")
@@ -15,6 +16,7 @@ function _M.load_all()
         require("secure_proxy." .. name)
     end
     authentication.load_provider()
+    audit.look_at_end()
 end
 
 --- Runs in init_worker_by_lua.

@@ -3,6 +3,7 @@
 local application = require("secure_proxy.application")
 local bridge = require("secure_proxy.bridge")
 local config = require("secure_proxy.config")
+local module_session = require("secure_proxy.module_session")
 local session_id = require("secure_proxy.session_id")
 local sessions = require("secure_proxy.sessions")
 
@@ -39,16 +40,23 @@ function _M.serve()
             return sessions.renewed_until(id)
         end,
         response_headers = { [SESSION_HEADER] = id },
-        on_open = function(session)
-            sessions.opened(session, backend_name())
+        on_accept = function()
+            return sessions.record_opening(backend_name())
         end,
+        on_open = sessions.opened,
     })
 end
 
 --- Runs in header_filter_by_lua with a bridge that is not ours: a 101 there means that the session is open.
 function _M.opened_by_module()
     if ngx.status == ngx.HTTP_SWITCHING_PROTOCOLS and not ngx.ctx.session_id then
-        sessions.opened(nil, backend_name())
+        if not sessions.record_opening(backend_name()) then
+            -- Too late for another answer; the error keeps NGINX from sending this one.
+            ngx.status = ngx.HTTP_SERVICE_UNAVAILABLE
+            module_session.prevent()
+            error("no session without an audit record")
+        end
+        sessions.opened(nil)
         ngx.header[SESSION_HEADER] = ngx.ctx.session_id
     end
 end

@@ -130,25 +130,6 @@ def get_when_ready(url: str, *, deadline: float) -> int:
 
 
 def policy(provider: str, issuer: str, authorizer: str) -> str:
-    """The instance's policy: one provider, RS256, every limit as in the product's defaults."""
-    return json.dumps(
-        {
-            "authentication": {
-                "provider": provider,
-                "issuer": issuer,
-                "audiences": [],
-                "algorithms": ["RS256"],
-                "clockSkew": "30s",
-                "authorizerUrl": authorizer,
-            },
-            "limits": {
-                "drainTimeout": "30s",
-                "maxSessionAge": "0s",
-                "maxFrameSize": 0,
-                "maxMessageSize": 0,
-                "controlFramesPerSecond": 100,
-                "sessionsPerWorker": 0,
-                "allowedOrigins": [],
-            },
-        }
-    )
+    """The instance's policy: one provider, everything else as in the product's defaults."""
+    authentication = {"provider": provider, "issuer": issuer, "authorizerUrl": authorizer}
+    return json.dumps({"authentication": authentication, "limits": {}})

@@ -68,7 +68,7 @@ end
 function _M.json(url, deadline)
     local client = http.new()
     client:set_timeouts(OPERATION_TIMEOUT_MS, OPERATION_TIMEOUT_MS, OPERATION_TIMEOUT_MS)
-    local parts, err = client:parse_uri(url, false)
+    local parts, err = client:parse_uri(url, true)
     if not parts then
         return nil, "unusable address: " .. err
     end

@@ -149,7 +149,13 @@ function _M.find(issuer, kid, algorithm)
     return key.pem
 end
 
---- @return true when keys are at hand, else nil and the reason
+--- @return whether there are keys now, without waiting for any
+function _M.are_at_hand(issuer)
+    return stored(issuer) ~= nil
+end
+
+--- Waits for keys when there are none.
+-- @return true when keys are at hand, else nil and the reason
 function _M.ready(issuer)
     if stored(issuer) or refresh_and_wait(issuer) then
         return true

@@ -38,15 +38,23 @@ function _M.verify(token, parsed, rules)
     return {}
 end
 
---- @return true, or nil and the reason
+--- One issuer's outage must not keep out the users of another: its own are refused, and the failed refresh is logged.
+-- @return true when there are keys of any issuer, or nil and the reason
 function _M.ready()
-    for _, rules in ipairs(config.authentication.issuers) do
-        local ok, reason = keys.ready(rules.issuer)
-        if not ok then
-            return nil, reason
+    local issuers = config.authentication.issuers
+    for _, rules in ipairs(issuers) do
+        if keys.are_at_hand(rules.issuer) then
+            return true
         end
     end
-    return true
+    local ok, reason
+    for _, rules in ipairs(issuers) do
+        ok, reason = keys.ready(rules.issuer)
+        if ok then
+            return true
+        end
+    end
+    return nil, reason
 end
 
 function _M.start_worker()

@@ -32,7 +32,9 @@ class Policy:
                 raise ConfigurationError(f"POLICY: missing {name!r}")
         authentication = policy_authentication.read(whole.section("authentication"), values)
         self.authentication: dict[str, Any] = authentication.runtime
-        self.limits: dict[str, Any] = policy_limits.read(whole.section("limits"))
+        self.limits: dict[str, Any] = policy_limits.read(
+            whole.section("limits"), int(values["PROXY_WORKER_CONNECTIONS"])
+        )
         self.application = policy_connections.read(whole.section("application"), values.get("BACKEND_HOST", ""))
         self.oauth_server = policy_connections.read(whole.section("oAuthServer"), values.get("BACKEND_HOST", ""))
         self.authentication["oidc_client_certificate"] = self.oauth_server.client_certificate

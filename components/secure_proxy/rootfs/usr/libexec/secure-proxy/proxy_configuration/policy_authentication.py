@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from proxy_configuration.errors import ConfigurationError
 from proxy_configuration.values import VARIABLE, Section
 
-URL = re.compile(r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~!&'()*+,=:@%/-]*)?$")
+URL = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~!&'()*+,=:@%/-]*)?")
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
 WORD = r"[\x21\x23-\x5b\x5d-\x7e]+"  # RFC 6749, section 3.3: scope-token
 COOKIE_NAME = r"[A-Za-z0-9_]*"
@@ -36,6 +36,8 @@ DEFAULTS: Mapping[str, Any] = {
     "staleKeys": "1h",
     "clientCertificates": {},
 }
+# Beyond it, numbers that differ are one to whoever reads them as doubles, as Lua does (RFC 8259, section 6).
+MAX_INTEGER = 2**53 - 1
 TESTS = {"equals": "equals", "oneOf": "one_of", "contains": "contains"}
 
 
@@ -87,7 +89,7 @@ def _url(section: Section, key: str, values: Mapping[str, str]) -> str:
     value = section[key]
     if isinstance(value, str):
         value = VARIABLE.sub(lambda match: values.get(match.group(1), match.group(0)), value)
-    if not isinstance(value, str) or not URL.match(value):
+    if not isinstance(value, str) or not URL.fullmatch(value):
         raise section.refuse(key, "an http:// or https:// address")
     return value
 
@@ -119,9 +121,13 @@ def _claim(entry: Section) -> dict[str, Any]:
         raise ConfigurationError(f"{entry.name}: needs 'claim' and exactly one of {', '.join(TESTS)}")
     key = given[0]
     wanted = entry[key] if key == "oneOf" else [entry[key]]
-    if not isinstance(wanted, list) or not wanted or not all(isinstance(value, (str, int)) for value in wanted):
-        raise entry.refuse(key, "made of strings, whole numbers, true and false")
+    if not isinstance(wanted, list) or not wanted or not all(_can_be_compared(value) for value in wanted):
+        raise entry.refuse(key, f"made of strings, whole numbers of at most {MAX_INTEGER}, true and false")
     return {"name": entry["claim"], "test": TESTS[key], "values": wanted}
+
+
+def _can_be_compared(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, int) and abs(value) <= MAX_INTEGER)
 
 
 def _routes(section: Section) -> list[dict[str, Any]]:

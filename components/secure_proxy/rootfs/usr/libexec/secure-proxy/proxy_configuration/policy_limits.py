@@ -16,8 +16,8 @@ DEFAULTS: Mapping[str, Any] = {
     "controlFramesPerSecond": 100,
     "sessionsPerWorker": 0,
     "allowedOrigins": [],
-    "connectionsPerAddress": 0,
-    "connectionsPerSubject": 0,
+    "connectionsPerAddress": 4096,
+    "connectionsPerSubject": 1000,
     "handshakesPerAddress": 7000,
     "tokenRequestsPerAddress": 150,
     "rateWindow": "5m",
@@ -28,8 +28,11 @@ DEFAULTS: Mapping[str, Any] = {
 }
 
 
-def read(section: Section) -> dict[str, Any]:
-    """Check `limits`; times are milliseconds, or seconds where the name ends in `_s`, sizes bytes."""
+def read(section: Section, worker_connections: int) -> dict[str, Any]:
+    """Check `limits`; times are milliseconds, or seconds where the name ends in `_s`, sizes bytes.
+
+    A session takes two of a worker's connections. Unless told otherwise, an eighth is left for what brings no session.
+    """
     section = section.with_defaults(DEFAULTS)
     window = section.milliseconds("rateWindow") / 1000
     if window < 1:
@@ -40,7 +43,7 @@ def read(section: Section) -> dict[str, Any]:
         "max_frame_size": section.number("maxFrameSize"),
         "max_message_size": section.number("maxMessageSize"),
         "control_frames_per_second": section.number("controlFramesPerSecond"),
-        "sessions_per_worker": section.number("sessionsPerWorker"),
+        "sessions_per_worker": section.number("sessionsPerWorker") or worker_connections * 7 // 16,
         "allowed_origins": section.strings("allowedOrigins"),
         "connections_per_address": section.number("connectionsPerAddress"),
         "connections_per_subject": section.number("connectionsPerSubject"),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import calendar
 import json
 import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from proxy_configuration.certificate import make_certificate
-from proxy_configuration.commands import run
+from proxy_configuration.commands import output, run
 from proxy_configuration.errors import ConfigurationError
+from proxy_configuration.files import has_content, sync
 from proxy_configuration.policy import Policy
 from proxy_configuration.values import VARIABLE, milliseconds
 
@@ -143,15 +146,36 @@ def write_trust(directory: Path, policy: Policy) -> None:
         (directory / name).chmod(0o644)
 
 
+def check_revocation_lists(directory: Path, policy: Policy) -> None:
+    """None of them may have ended: NGINX would refuse every client's certificate, and say so to nobody."""
+    for number, text in enumerate(policy.revocation_lists):
+        name = f"POLICY.authentication.clientCertificates.revocationLists[{number}]"
+        for block in text.split("-----END X509 CRL-----")[:-1]:
+            file = directory / "list.pem"
+            file.write_text(f"{block}-----END X509 CRL-----\n", encoding="ascii")
+            said = output(["openssl", "crl", "-noout", "-nextupdate", "-in", str(file)], name).strip()
+            file.unlink()
+            end = said.partition("=")[2]
+            if end != "NONE" and _seconds(end) <= time.time():
+                raise ConfigurationError(f"{name} ended at {end}; allowed: one that its authority has renewed")
+
+
+def _seconds(text: str) -> int:
+    """A time as OpenSSL prints it, in seconds since 1970."""
+    return calendar.timegm(time.strptime(text, "%b %d %H:%M:%S %Y GMT"))
+
+
 def write_operator_key(directory: Path) -> None:
     """Make the key of the command that lists and ends sessions, on first boot; readable by root alone."""
     path = directory / "operator.key"
-    if path.exists():
+    if has_content(path):
         return
     fresh = path.with_suffix(".new")
     fresh.touch(mode=0o600)
     fresh.write_text(secrets.token_hex(32), encoding="ascii")
+    sync(fresh)
     fresh.replace(path)
+    sync(directory)
 
 
 def check_client_certificates(directory: Path, policy: Policy) -> None:
@@ -177,6 +201,7 @@ def configure(values: Mapping[str, str], *, names: str, install: bool) -> None:
         check_client_certificates(certificates, policy)
         make_certificate(certificates, values["CERTIFICATE_NAMES"].split(","))
         write_operator_key(certificates)
+        check_revocation_lists(candidate, policy)
         write_trust(candidate / "trust", policy)
         # modules.conf belongs to the image: it says which modules this build loads.
         shutil.copy2(jail.host / "modules.conf", candidate / "modules.conf")
@@ -198,5 +223,7 @@ def configure(values: Mapping[str, str], *, names: str, install: bool) -> None:
         written = jail.write_candidate(candidate, variables(jail.host / "trust"), document)
         written += [path.relative_to(candidate) for path in (candidate / "trust").iterdir()]
         for path in written:
-            (jail.host / path).parent.mkdir(parents=True, exist_ok=True)
+            directory = (jail.host / path).parent
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(0o755)  # whatever the umask: authorities and revocation lists are for everyone to read
             (candidate / path).replace(jail.host / path)

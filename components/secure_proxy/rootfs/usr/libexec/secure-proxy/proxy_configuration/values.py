@@ -10,8 +10,8 @@ from typing import Any
 from proxy_configuration.errors import ConfigurationError
 
 VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
-HOST_LABEL = re.compile(r"^(?!-)[A-Za-z0-9-]{1,63}(?<!-)$")
-DURATION = re.compile(r"^([0-9]{1,9})(ms|s|m|h)$")
+HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h)")
 DURATION_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 
 
@@ -21,15 +21,15 @@ def is_host(value: str) -> bool:
         return ipaddress.ip_address(value).version == 4
     except ValueError:
         labels = value.rstrip(".").split(".")
-        return len(value) <= 253 and all(HOST_LABEL.match(label) for label in labels) and not labels[-1].isdigit()
+        return len(value) <= 253 and all(HOST_LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
 
 
 def is_duration(value: str) -> bool:
-    return DURATION.match(value) is not None
+    return DURATION.fullmatch(value) is not None
 
 
 def milliseconds(value: Any, name: str) -> int:
-    match = DURATION.match(value) if isinstance(value, str) else None
+    match = DURATION.fullmatch(value) if isinstance(value, str) else None
     if not match:
         raise ConfigurationError(f"{name}: {value!r} is not a duration such as 30s or 500ms")
     return int(match.group(1)) * DURATION_MS[match.group(2)]
