@@ -26,7 +26,7 @@ _WARMUP_SECONDS = 120
 # refused where they contradict what the workflow has set before: MaxSize 1 below a MinSize of 2.
 _MIN_SIZE = 0
 _MAX_SIZE = 100
-# The lifecycle policy of images keeps what was launched in the last six weeks, so what runs must be launched more often.
+# The lifecycle policy of images keeps what was launched in the last six weeks: what runs must be launched more often.
 _LIFETIME_DAYS = 30
 
 
