@@ -149,7 +149,7 @@ content_by_lua_block {{
         on_close = function(session)
             ngx.shared.closed:rpush("sessions", table.concat({{
                 session.code, session.bytes_up, session.bytes_down, session.frames_up,
-                session.frames_down, session.duration, session.reason}}, "\\t"))
+                session.frames_down, session.bytes_lost, session.duration, session.reason}}, "\\t"))
         end,
     }})
 }}
@@ -165,6 +165,7 @@ class ClosedSession:
     bytes_down: int
     frames_up: int
     frames_down: int
+    bytes_lost: int
     duration: float
     reason: str
 
@@ -278,10 +279,9 @@ class Proxy:
         while time.monotonic() < deadline:
             record = self._get("/closed")
             if record:
-                code, up, down, frames_up, frames_down, duration, reason = record.split("\t")
-                return ClosedSession(
-                    int(code), int(up), int(down), int(frames_up), int(frames_down), float(duration), reason
-                )
+                *counts, duration, reason = record.split("\t")
+                code, up, down, frames_up, frames_down, lost = map(int, counts)
+                return ClosedSession(code, up, down, frames_up, frames_down, lost, float(duration), reason)
             time.sleep(0.02)
         raise HarnessError(f"no session ended within {within} s")
 

@@ -6,13 +6,24 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
-from tests.proxy.backend import ignore_end
+from tests.proxy.backend import Backend, flood, ignore_end
 from tests.proxy.conftest import ProxyMaker
 from tests.proxy.nginx_harness import Proxy
-from tests.proxy.wire import BINARY, CLOSE, CONTINUATION, PING, TEXT, WireClient, close_payload, frame
+from tests.proxy.wire import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    TEXT,
+    ConnectionEndedError,
+    WireClient,
+    close_payload,
+    frame,
+)
 
 pytestmark = pytest.mark.machine
 
@@ -185,18 +196,128 @@ def test_the_age_limit_ends_the_session_with_1001(make_proxy: ProxyMaker) -> Non
         assert 0.5 < time.monotonic() - started < 1.5
 
 
-def test_bytes_under_way_when_a_deadline_comes_still_reach_the_backend(make_proxy: ProxyMaker) -> None:
+def test_nothing_that_is_sent_after_a_deadline_reaches_the_backend(make_proxy: ProxyMaker) -> None:
     with make_proxy(limits={"max_session_age_ms": 500}) as proxy:
         proxy.backend.behaviour = None
         with WireClient(proxy).open() as client, proxy.backend.accept() as backend:
+            client.send_frame(BINARY, b"in time")
             assert client.receive_close().code == 1001
-            client.send(frame(BINARY, b"under ", fin=False) + frame(PING) + frame(CONTINUATION, b"way"))
-            client.send_frame(CLOSE, close_payload(1001))
+            client.send(frame(BINARY, b"too ", fin=False) + frame(PING) + frame(CONTINUATION, b"late"))
             received = b""
-            while data := backend.recv(100):
+            while data := backend.recv(100):  # it sees the end before the client has closed
                 received += data
-            assert received == b"under way"
+            assert received == b"in time"
+            client.send_frame(CLOSE, close_payload(1001))
             client.assert_ended()
+        assert proxy.closed_session().bytes_lost == 8
+        assert "8 bytes from the client were not delivered: session age limit" in proxy.log()
+
+
+@pytest.mark.parametrize("receive_buffer", [None, 16384], ids=["in its machine", "on the way to it"])
+def test_a_backend_that_is_slow_gets_all_that_the_client_sent_before_its_close(
+    make_proxy: ProxyMaker, receive_buffer: int | None
+) -> None:
+    """The client is told at once; the backend reads on for seconds, and answers all the while."""
+    data = os.urandom(3 << 20)
+    received = bytearray()
+    done = threading.Event()
+
+    def acknowledge_slowly(connection: socket.socket) -> None:
+        try:
+            while chunk := connection.recv(16384):
+                received.extend(chunk)
+                connection.sendall(b"got " + chunk[:4092])
+                time.sleep(0.03)
+        finally:
+            done.set()
+
+    with Backend(acknowledge_slowly, receive_buffer) as backend, make_proxy(backend_port=backend.port) as proxy:
+        with WireClient(proxy).open() as client:
+            client.send_frame(BINARY, data)
+            assert client.close().code == 1000
+            client.assert_ended()
+            assert not done.is_set()
+        assert done.wait(30)
+        assert received == data
+        closed = proxy.closed_session()
+        assert (closed.bytes_up, closed.bytes_lost) == (len(data), 0)
+
+
+def test_what_a_backend_does_not_take_after_the_clients_close_is_noted_as_lost(make_proxy: ProxyMaker) -> None:
+    data = os.urandom(3 << 20)
+    with Backend(None, 16384) as backend, make_proxy(backend_port=backend.port, send_timeout_ms=1000) as proxy:
+        with WireClient(proxy).open() as client, backend.accept():
+            client.send_frame(BINARY, data)
+            assert client.close().code == 1000
+            closed = proxy.closed_session()
+            assert closed.bytes_lost > 0
+            assert closed.bytes_up + closed.bytes_lost == len(data)
+        assert f"{closed.bytes_lost} bytes from the client were not delivered: client closed" in proxy.log()
+
+
+def read_slowly(client: WireClient, seconds: float) -> tuple[int, int | None]:
+    """All that comes, a frame in so many seconds: payload bytes before the close frame, and its code."""
+    total = 0
+    while (received := client.receive_frame()).opcode != CLOSE:
+        total += len(received.payload) if received.opcode == BINARY else 0
+        time.sleep(seconds)
+    return total, received.code
+
+
+def test_a_slow_reader_gets_the_close_frame_of_a_session_that_is_cut(make_proxy: ProxyMaker) -> None:
+    with make_proxy(lifetime_seconds=1) as proxy:
+        proxy.backend.behaviour = flood
+        with WireClient(proxy, receive_buffer=8192).open() as client:
+            total, code = read_slowly(client, 0.15)
+            assert code == 4401
+            client.send_frame(CLOSE, close_payload(4401))
+            client.assert_ended()
+        closed = proxy.closed_session()
+        assert (closed.code, closed.bytes_down, closed.bytes_lost) == (4401, total, 0)
+
+
+def test_a_slow_reader_that_talks_gets_all_that_the_backend_said(make_proxy: ProxyMaker) -> None:
+    """Its bytes are unread when the connection ends: a reset must not meet what is still on its way."""
+    data = os.urandom(3 << 20)
+
+    def say_and_go(connection: socket.socket) -> None:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        with suppress(OSError):
+            while connection.recv(65536):
+                pass
+
+    with make_proxy(extra_http="lingering_time 1s; lingering_timeout 1s;") as proxy:
+        proxy.backend.behaviour = say_and_go
+        with WireClient(proxy, receive_buffer=8192).open() as client:
+            stop = threading.Event()
+
+            def talk() -> None:
+                with suppress(OSError):
+                    while not stop.wait(0.05):
+                        client.send_frame(BINARY, b"0123456789")
+
+            talker = threading.Thread(target=talk)
+            talker.start()
+            try:
+                assert read_slowly(client, 0.2) == (len(data), 1000)
+            finally:
+                stop.set()
+                talker.join()
+        closed = proxy.closed_session()
+        assert (closed.code, closed.bytes_down, closed.bytes_lost) == (1000, len(data), 0)
+
+
+def test_a_reader_that_stops_is_cut_and_what_it_did_not_take_is_noted_as_lost(make_proxy: ProxyMaker) -> None:
+    with make_proxy(lifetime_seconds=1, send_timeout_ms=1500) as proxy:
+        proxy.backend.behaviour = flood
+        with WireClient(proxy, receive_buffer=8192).open() as client:
+            closed = proxy.closed_session()
+            assert closed.code == 4401
+            assert closed.bytes_lost > 0
+            assert f"{closed.bytes_lost} bytes from the backend were not delivered: token expired" in proxy.log()
+            with pytest.raises(ConnectionEndedError):
+                read_slowly(client, 0)
 
 
 def test_nothing_follows_the_close_frame(make_proxy: ProxyMaker) -> None:

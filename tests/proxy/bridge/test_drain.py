@@ -12,7 +12,7 @@ import pytest
 
 from tests.proxy.conftest import ProxyMaker
 from tests.proxy.nginx_harness import Proxy
-from tests.proxy.wire import BINARY, CLOSE, WireClient, wait_until
+from tests.proxy.wire import BINARY, CLOSE, CONTINUATION, PING, WireClient, close_payload, frame, wait_until
 
 pytestmark = pytest.mark.machine
 
@@ -66,6 +66,22 @@ def test_sessions_are_closed_1001_spread_over_the_drain_time(draining: Proxy, nu
     assert times[-1] - times[0] > DRAIN_SECONDS / 2
     quarters = [sum(1 for t in times if low <= t / DRAIN_SECONDS * 4 < low + 1) for low in range(4)]
     assert max(quarters) < SESSIONS / 2
+
+
+def test_bytes_under_way_when_the_worker_leaves_still_reach_the_backend(make_proxy: ProxyMaker) -> None:
+    with make_proxy(limits={"drain_timeout_ms": 100}) as proxy:
+        proxy.backend.behaviour = None
+        with WireClient(proxy).open() as client, proxy.backend.accept() as backend:
+            proxy.signal(signal.SIGHUP)
+            assert client.receive_close().code == 1001
+            client.send(frame(BINARY, b"under ", fin=False) + frame(PING) + frame(CONTINUATION, b"way"))
+            client.send_frame(CLOSE, close_payload(1001))
+            received = b""
+            while data := backend.recv(100):
+                received += data
+            assert received == b"under way"
+            client.assert_ended()
+        assert proxy.closed_session().bytes_lost == 0
 
 
 def test_a_graceful_stop_ends_when_the_last_session_has(draining: Proxy) -> None:

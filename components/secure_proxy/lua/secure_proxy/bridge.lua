@@ -42,8 +42,10 @@ end
 
 local function finish(session, options, orderly)
     drain.leave(session)
-    if session.bytes_lost > 0 then
-        ngx.log(ngx.WARN, session.bytes_lost, " bytes from the client were not delivered: ", session.reason)
+    for name, lost in pairs({ client = session.lost_up, backend = session.lost_down }) do
+        if lost > 0 then
+            ngx.log(ngx.WARN, lost, " bytes from the ", name, " were not delivered: ", session.reason)
+        end
     end
     if options.on_close then
         options.on_close(session)
@@ -93,8 +95,9 @@ end
 --   renewed_until(): asked at that moment, returns a later one if a fresh token came; or nil;
 --   response_headers: further fields of the 101 response, or nil;
 --   on_accept(): called when the upgrade can be accepted, before the client hears of it; false refuses it with 503;
---   on_open(session), on_close(session): called when the upgrade is accepted and when the session has ended; see
---     session.run() for the fields. They must not fail or yield.
+--   on_open(session), on_verdict(session), on_left(session), on_close(session): called when the upgrade is accepted,
+--     when it is decided that the session ends, when it has ended for the client (the backend may still be busy with
+--     what was sent), and when it has ended; see session.run() for the fields. They must not fail or yield.
 function _M.run(options)
     local agreed, refusal = handshake.check(handshake.request(), options.limits and options.limits.allowed_origins)
     if not agreed then

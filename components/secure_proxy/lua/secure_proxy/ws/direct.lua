@@ -30,6 +30,10 @@ int secure_proxy_socket_fd(void *socket, int fd, unsigned char *error, size_t *l
 ssize_t secure_proxy_recv(int fd, void *buffer, size_t length, int flags) __asm__("recv");
 ssize_t secure_proxy_send(int fd, const void *buffer, size_t length, int flags) __asm__("send");
 int secure_proxy_shutdown(int fd, int how) __asm__("shutdown");
+int secure_proxy_ioctl(int fd, unsigned long request, int *value) __asm__("ioctl");
+int secure_proxy_getsockopt(int fd, int level, int name, void *value, unsigned int *length) __asm__("getsockopt");
+int secure_proxy_ssl_fd(const void *ssl) __asm__("SSL_get_fd");
+int secure_proxy_ssl_shutdown(void *ssl) __asm__("SSL_shutdown");
 ]])
 
 local SOCKET_CONTEXT = 1 -- where a cosocket's table keeps its C structure
@@ -38,10 +42,17 @@ local SSL_CTRL_MODE, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER = 33, 2
 local MSG_NOSIGNAL = 0x4000
 local SHUT_WR = 1
 local EINTR, EAGAIN = 4, 11
+local SIOCOUTQ = 0x5411
+local IPPROTO_TCP, TCP_INFO, TCP_INFO_SIZE, TCP_CLOSE = 6, 11, 8, 7
 
 local no_error = ffi.new("const char *[1]")
 local error_text = ffi.new("unsigned char[?]", 64)
 local error_length = ffi.new("size_t[1]")
+local queued = ffi.new("int[1]")
+local tcp_info = ffi.new("uint8_t[?]", TCP_INFO_SIZE) -- of which the first byte, the state, is looked at
+local tcp_info_size = ffi.new("unsigned int[1]")
+local SINK_SIZE = 65536
+local sink = ffi.new("uint8_t[?]", SINK_SIZE)
 
 local _M = {
     --- The smallest buffer that a cosocket may have (lua_socket_buffer_size: a page). Less than that means that the
@@ -92,7 +103,7 @@ end
 
 --- Write as much as is taken at once.
 -- @return how many bytes, possibly 0. The cosocket must send the others next, and nothing before them: some may be
--- under way   in an unfinished TLS record.
+-- under way in an unfinished TLS record.
 function _M.write_tls(ssl, bytes, length)
     local count = C.secure_proxy_ssl_write(ssl, bytes, length)
     if count <= 0 then
@@ -128,6 +139,47 @@ end
 -- @return true if it was told
 function _M.half_close(fd)
     return C.secure_proxy_shutdown(fd, SHUT_WR) == 0
+end
+
+--- The same over TLS: its own word for the end (RFC 8446, section 6.1), then TCP's. Nothing of what was written before
+-- may still be under way in the cosocket.
+function _M.half_close_tls(ssl)
+    C.secure_proxy_ssl_shutdown(ssl)
+    C.secure_proxy_ssl_forget_errors()
+    C.secure_proxy_shutdown(C.secure_proxy_ssl_fd(ssl), SHUT_WR)
+end
+
+--- The file descriptor under a TLS connection.
+function _M.descriptor_of_tls(ssl)
+    return C.secure_proxy_ssl_fd(ssl)
+end
+
+--- How many bytes the peer's machine has not yet said to have (tcp(7), SIOCOUTQ). The end of a connection that is half
+-- closed counts as one more, until it has been noticed.
+function _M.unacknowledged(fd)
+    return C.secure_proxy_ioctl(fd, SIOCOUTQ, queued) == 0 and queued[0] or 0
+end
+
+--- Is the connection over, in both directions? A reset is such an end, and a descriptor that has seen the end of the
+-- stream before does not report it in any other way.
+function _M.is_over(fd)
+    tcp_info_size[0] = TCP_INFO_SIZE
+    return C.secure_proxy_getsockopt(fd, IPPROTO_TCP, TCP_INFO, tcp_info, tcp_info_size) ~= 0
+        or tcp_info[0] == TCP_CLOSE
+end
+
+--- Read what has arrived and throw it away, up to a bound.
+-- @return how many bytes
+function _M.discard(fd)
+    local total = 0
+    for _ = 1, _M.TURNS do
+        local count = tonumber(C.secure_proxy_recv(fd, sink, SINK_SIZE, 0))
+        if count <= 0 then
+            break
+        end
+        total = total + count
+    end
+    return total
 end
 
 return _M

@@ -17,7 +17,6 @@ local receive = direct.receive
 local send_message = outlet.data
 
 local LONGEST_MESSAGE = 65532 -- with its header, four full TLS records
-local CLOSE_SECONDS = 5 -- for the client to answer our close frame
 
 -- One buffer serves all sessions of the worker: what is in it is used up when a thread yields. The payload's address is
 -- computed where it is needed, because a pointer alone does not keep the buffer from being collected.
@@ -28,7 +27,7 @@ local _M = {}
 
 -- Send the `length` bytes after the header's room. Returns false when no more can be sent.
 local function deliver(session, length)
-    session.last_words_at = now()
+    session.heard_at = now()
     local sent, err = send_message(session.outlet, buffer + ROOM, length)
     if sent then
         return true
@@ -41,7 +40,7 @@ local function deliver(session, length)
 end
 
 local function backend_lost(session)
-    verdict.pass(session, close_codes.INTERNAL_ERROR, "backend connection lost", CLOSE_SECONDS)
+    verdict.cut(session, close_codes.INTERNAL_ERROR, "backend connection lost")
     return false
 end
 
@@ -89,10 +88,10 @@ function _M.run(session)
             more = true -- the backend may be silent for as long as it likes
         elseif err ~= "closed" then
             backend_lost(session)
-        elseif session.bytes_lost > 0 then
-            verdict.pass(session, close_codes.INTERNAL_ERROR, "backend ended with data unread", CLOSE_SECONDS)
+        elseif session.lost_up > 0 then
+            verdict.cut(session, close_codes.INTERNAL_ERROR, "backend ended with data unread")
         else
-            verdict.pass(session, close_codes.NORMAL, "backend ended", CLOSE_SECONDS)
+            verdict.pass(session, close_codes.NORMAL, "backend ended", verdict.CLOSE_SECONDS)
         end
     until not more
 end

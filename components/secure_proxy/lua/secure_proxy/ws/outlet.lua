@@ -10,6 +10,7 @@ local direct = require("secure_proxy.ws.direct")
 local encoder = require("secure_proxy.ws.encoder")
 
 local ffi_string = ffi.string
+local max = math.max
 local prepend_header = encoder.prepend_header
 local write_tls = direct.write_tls
 
@@ -27,6 +28,7 @@ function _M.new(socket, ssl, idle)
     return {
         socket = socket,
         ssl = ssl,
+        fd = ssl and direct.descriptor_of_tls(ssl),
         idle = idle,
         turn = false, -- semaphore, made when the data writer first has to wait
         backlog = false, -- control frames for the current writer to send
@@ -34,7 +36,9 @@ function _M.new(socket, ssl, idle)
         waiting = false,
         closed = false, -- the close frame was given; nothing may follow it
         broken = false, -- the error that ended the socket
-        bytes = 0,
+        farewell = false, -- bytes that told of the end, once they have left
+        pending = 0, -- payload bytes of the message that is being written
+        bytes = 0, -- of those that were written
         frames = 0,
     }
 end
@@ -73,7 +77,7 @@ end
 
 --- Send backend bytes as one binary message; one thread only.
 -- @param payload pointer to the bytes, with encoder.LONGEST_HEADER bytes of room before it; free again when this
--- returns   or yields
+-- returns or yields
 -- @return true, or nil and "closing", "timeout" or the socket's error
 function _M.data(outlet, payload, length)
     local size = length + prepend_header(payload, length)
@@ -85,16 +89,18 @@ function _M.data(outlet, payload, length)
     if outlet.closed or outlet.broken then
         return nil, outlet.broken or "closing"
     end
-    outlet.bytes = outlet.bytes + length
-    outlet.frames = outlet.frames + 1
-    if copy then
-        return write(outlet, copy)
+    local ok, err = true, nil
+    local sent = not copy and outlet.ssl and write_tls(outlet.ssl, frame, size) or 0
+    if sent < size then
+        outlet.pending = length
+        ok, err = write(outlet, copy or ffi_string(frame + sent, size - sent))
     end
-    local sent = outlet.ssl and write_tls(outlet.ssl, frame, size) or 0
-    if sent == size then
-        return true
+    if ok then
+        outlet.pending = 0
+        outlet.bytes = outlet.bytes + length
+        outlet.frames = outlet.frames + 1
     end
-    return write(outlet, ffi_string(frame + sent, size - sent))
+    return ok, err
 end
 
 --- Send a ping or pong as soon as no frame is under way. Does not wait for another writer.
@@ -126,6 +132,31 @@ end
 --- Has the close frame left for the kernel?
 function _M.flushed(outlet)
     return outlet.closed and not outlet.writing and not outlet.broken
+end
+
+--- Tell the client that the close frame was all. Its own bytes may still come.
+function _M.half_close(outlet)
+    if outlet.ssl and not outlet.farewell and _M.flushed(outlet) then
+        local before = direct.unacknowledged(outlet.fd)
+        direct.half_close_tls(outlet.ssl)
+        outlet.farewell = max(0, direct.unacknowledged(outlet.fd) - before)
+    end
+end
+
+--- Bytes written of which the client's machine has not yet said that it has them.
+function _M.unacknowledged(outlet)
+    local count = outlet.fd and direct.unacknowledged(outlet.fd) or 0
+    return max(0, count - (outlet.farewell or 0))
+end
+
+--- What the client has still to take, in bytes, the frame that is being written included; 0 when it has everything.
+function _M.left(outlet)
+    return (outlet.writing and outlet.pending + 1 or 0) + _M.unacknowledged(outlet)
+end
+
+--- Can the client take no more, because the connection is over or we could not write?
+function _M.is_over(outlet)
+    return outlet.broken or outlet.fd and direct.is_over(outlet.fd)
 end
 
 return _M

@@ -21,7 +21,6 @@ local BUFFER_SIZE = 65536
 -- through the cosocket, and nothing may be read around it before. They have come when it brings less than it has room
 -- for, or more than any header buffer holds.
 local LARGEST_HEADER_BUFFER = 1048576
-local CLOSE_SECONDS = 5 -- for the client to answer our close frame
 
 -- One set of buffers serves all sessions of the worker: what is in them is used up when a thread yields.
 local masked = ffi.new("uint8_t[?]", BUFFER_SIZE)
@@ -43,10 +42,11 @@ local function count_control_frame(session)
     return session.control_frames <= limit
 end
 
--- The backend takes no more. The client's bytes have nowhere to go; how the backend ended, the downlink will find out.
+-- The backend takes no more, or is to get no more. The client's bytes have nowhere to go; how the backend ended, the
+-- downlink will find out.
 local function lose(session, length)
     session.backend_deaf = true
-    session.bytes_lost = session.bytes_lost + length
+    session.lost_up = session.lost_up + length
 end
 
 -- Give `length` unmasked bytes to the kernel. Returns what it did not take, as a string, or nil.
@@ -69,23 +69,26 @@ end
 -- Wait until the backend has taken the rest. No more is read from the client meanwhile, so TCP carries the pressure
 -- back.
 local function push_rest(session, rest)
+    session.pushing = #rest
     local sent, err = session.backend:send(rest)
+    session.pushing = 0
     if sent then
         session.bytes_up = session.bytes_up + #rest
+        if session.backend_deaf then
+            verdict.stop_uplink(session) -- somebody could not while this was under way
+        end
         return
     end
     lose(session, #rest)
     if err == "timeout" then
-        verdict.pass(session, close_codes.INTERNAL_ERROR, "backend does not read", CLOSE_SECONDS)
+        verdict.cut(session, close_codes.INTERNAL_ERROR, "backend does not read")
     end
 end
 
 -- No more bytes will come from this client: because it closed, or because what it sent cannot be understood or borne.
 local function end_stream(session, code, reason)
     session.uplink_ended = true
-    if session.fd then
-        direct.half_close(session.fd)
-    end
+    verdict.stop_uplink(session)
     verdict.pass(session, code, reason, 0)
 end
 
@@ -180,6 +183,7 @@ function _M.run(session)
             session.client_lost = true
             verdict.pass(session, close_codes.ABNORMAL, "client connection lost: " .. err, 0)
         elseif asked then
+            verdict.stop_uplink(session)
             verdict.pass(session, close_codes.INTERNAL_ERROR, "client is silent", 0)
         else
             asked = true
