@@ -12,7 +12,7 @@ import pytest
 
 from tests.proxy.backend import Backend, flood, ignore_end
 from tests.proxy.conftest import ProxyMaker
-from tests.proxy.nginx_harness import Proxy
+from tests.proxy.nginx_harness import HarnessError, Proxy
 from tests.proxy.wire import (
     BINARY,
     CLOSE,
@@ -264,11 +264,14 @@ def read_slowly(client: WireClient, seconds: float) -> tuple[int, int | None]:
     return total, received.code
 
 
-def test_a_slow_reader_gets_the_close_frame_of_a_session_that_is_cut(make_proxy: ProxyMaker) -> None:
-    with make_proxy(lifetime_seconds=1) as proxy:
+def test_a_reader_that_pauses_gets_the_close_frame_of_a_session_that_is_cut(make_proxy: ProxyMaker) -> None:
+    """It waits behind all that the backend said before, and the client has the send timeout to take some of it."""
+    with make_proxy(lifetime_seconds=1, send_timeout_ms=20000) as proxy:
         proxy.backend.behaviour = flood
         with WireClient(proxy, receive_buffer=8192).open() as client:
-            total, code = read_slowly(client, 0.15)
+            with pytest.raises(HarnessError, match="no session ended"):
+                proxy.closed_session(within=8)
+            total, code = read_slowly(client, 0)
             assert code == 4401
             client.send_frame(CLOSE, close_payload(4401))
             client.assert_ended()
