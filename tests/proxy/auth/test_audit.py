@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.proxy.auth import websocket
 from tests.proxy.auth.audit_schema import SCHEMA, faults
 from tests.proxy.auth.authority import Authority
 from tests.proxy.auth.conftest import EXTERNAL, SettingMaker
+from tests.proxy.auth.issuer import Answer, hang, send
 from tests.proxy.auth.test_sessions import API, call
 from tests.proxy.nginx_harness import REPOSITORY
 
@@ -95,3 +97,39 @@ def test_what_is_not_there_is_refused_and_recorded(make_setting: SettingMaker) -
         record = made.proxy.audited("refusal")
         assert (record["status"], record["rule"], record["listener"]) == (404, "request", "oauth")
         assert call(made, "POST", f"{API}/zz", made.token()).status == 404
+
+
+def refuse_client(handler: BaseHTTPRequestHandler) -> None:
+    send(handler, b'{"error":"invalid_client"}', 401)
+
+
+def refuse_size(handler: BaseHTTPRequestHandler) -> None:
+    send(handler, b"", 413)
+
+
+def fail(handler: BaseHTTPRequestHandler) -> None:
+    send(handler, b"", 502)
+
+
+def hang_up(handler: BaseHTTPRequestHandler) -> None:
+    handler.close_connection = True
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "reason"),
+    [
+        (refuse_client, 401, "answered 401"),
+        (refuse_size, 413, "answered 413"),
+        (fail, 502, "answered 502"),
+        (hang_up, 502, "cannot be reached, or did not answer as it must"),
+        (hang, 504, "did not answer in time"),
+    ],
+)
+def test_what_the_identity_provider_answers_is_not_laid_at_the_client_s_door(
+    make_setting: SettingMaker, answer: Answer, status: int, reason: str
+) -> None:
+    with make_setting(EXTERNAL, image={"READ_TIMEOUT": "1s"}) as made:
+        made.issuer.answers["/awsexample/token"] = answer
+        assert made.proxy.request("POST", "/token", [], port=made.proxy.oauth_port, body=b"a=b").status == status
+        record = made.proxy.audited("refusal")
+        assert (record["status"], record["rule"], record["reason"]) == (status, "identity provider", reason)

@@ -9,6 +9,7 @@ local redaction = require("secure_proxy.redaction")
 local refusal = require("secure_proxy.refusal")
 local registry = require("secure_proxy.registry")
 local routes = require("secure_proxy.route")
+local sessions = require("secure_proxy.sessions")
 
 local ngx = ngx
 
@@ -60,17 +61,33 @@ function _M.begin()
     check_address()
 end
 
--- Held until the log phase: secure_proxy.outcome releases it, however the request ends.
+local function no_room(err)
+    ngx.log(ngx.ERR, "no session without an entry in the registry: ", err)
+    return refusal.refuse(ngx.HTTP_SERVICE_UNAVAILABLE, "session registry", err)
+end
+
+-- Held until the session ends: secure_proxy.outcome releases it, however the request ends.
 local function hold(name, limit, rule)
     if limit == 0 then
         return
     end
-    if not registry.acquire(name, limit) then
+    local counted, err = registry.acquire(name, limit)
+    if err then
+        return no_room(err)
+    elseif not counted then
         return refusal.refuse(ngx.HTTP_TOO_MANY_REQUESTS, rule, "too many connections")
     end
     local held = ngx.ctx.held or {}
     held[#held + 1] = name
     ngx.ctx.held = held
+end
+
+-- Whoever has a token without a subject cannot be told from others who have one.
+local function hold_subject(identity)
+    if identity.subject then
+        local name = "s:" .. identity.issuer .. "\0" .. identity.subject
+        hold(name, config.limits.connections_per_subject, "limits.connectionsPerSubject")
+    end
 end
 
 -- @return the client's certificate as the audit log shows it, or nil when none was given
@@ -113,11 +130,11 @@ function _M.admit_session()
     end
     ngx.ctx.route = route
     local identity = identify(config.authentication.token_sources, route)
-    hold(
-        "s:" .. identity.issuer .. "\0" .. (identity.subject or ""),
-        config.limits.connections_per_subject,
-        "limits.connectionsPerSubject"
-    )
+    hold_subject(identity)
+    ok, err = sessions.admit()
+    if not ok then
+        return no_room(err)
+    end
     -- A token that came as a subprotocol has done its work; nothing behind this sees or echoes it.
     if ngx.var.http_sec_websocket_protocol then
         local offered = "," .. ngx.var.http_sec_websocket_protocol:gsub("%s", "") .. ","

@@ -42,6 +42,7 @@ end
 
 local function finish(session, options, orderly)
     drain.leave(session)
+    session.duration = session.duration or ngx.now() - session.started_at
     for name, lost in pairs({ client = session.lost_up, backend = session.lost_down }) do
         if lost > 0 then
             ngx.log(ngx.WARN, lost, " bytes from the ", name, " were not delivered: ", session.reason)

@@ -1,4 +1,5 @@
--- The log phase: whatever way a request ended, what it held is released and its audit record is written.
+-- Whatever way a request ended, what it held is released and its audit record is written: at the latest in the log
+-- phase.
 
 local audit = require("secure_proxy.audit")
 local limits = require("secure_proxy.limits")
@@ -15,13 +16,34 @@ local UNSTATED = { rule = "request", reason = "not a request that is served here
 local BY_STATUS = {
     [408] = { rule = "limits.headerTimeout", reason = "the request did not arrive in time" },
     [413] = { rule = "limits.maxRequestBody", reason = "the request's body is too large" },
+    [499] = { rule = "request", reason = "the client left before it was answered" },
 }
 local TWO_TOKENS = { rule = "token", reason = "more than one Authorization header" }
+-- Whom NGINX has asked for the answer, by listener.
+local SERVERS = { oauth = "identity provider", wss = "application" }
+local SILENT_SERVER = {
+    [502] = "cannot be reached, or did not answer as it must",
+    [504] = "did not answer in time",
+}
+
+-- The answer is a server's, or the lack of one: nothing was wrong with the request, as far as the proxy can say.
+local function refusal_of_server()
+    local var = ngx.var
+    local silent = SILENT_SERVER[ngx.status]
+    -- Without an answer's header there is no time at which it came.
+    if silent and not (var.upstream_header_time or ""):find("%d") then
+        return { rule = SERVERS[var.listener], reason = silent }
+    end
+    return { rule = SERVERS[var.listener], reason = "answered " .. ngx.status }
+end
 
 -- NGINX answers 400 to a second Authorization header before our code is asked.
 local function refusal_of_nginx()
     if ngx.status == ngx.HTTP_BAD_REQUEST and type(ngx.req.get_headers().authorization) == "table" then
         return TWO_TOKENS
+    end
+    if ngx.status ~= 499 and ngx.var.upstream_status then
+        return refusal_of_server()
     end
     return BY_STATUS[ngx.status] or UNSTATED
 end
@@ -30,7 +52,8 @@ local function write_end(ctx)
     local session = ctx.session or {} -- none when it broke off between its opening record and its beginning
     local record = audit.request()
     record.backend = ctx.backend
-    record.duration_s = math.floor((ngx.now() - ctx.opened_at) * 1000 + 0.5) / 1000
+    local duration = session.duration or ngx.now() - ctx.opened_at
+    record.duration_s = math.floor(duration * 1000 + 0.5) / 1000
     record.bytes_up = session.bytes_up
     record.bytes_down = session.bytes_down
     record.frames_up = session.frames_up
@@ -68,16 +91,31 @@ local function is_logged(ctx)
     return false
 end
 
---- Runs in log_by_lua.
-function _M.finish()
+--- Gives back what the current request held.
+function _M.release()
     local ctx = ngx.ctx
     for _, name in ipairs(ctx.held or {}) do
         registry.release(name)
     end
     ctx.held = nil
-    if ctx.session_id then
-        sessions.ended()
+    sessions.ended()
+end
+
+--- The current request's session is over: says so once in the audit log.
+function _M.end_session()
+    local ctx = ngx.ctx
+    if ctx.session_id and not ctx.end_written then
+        ctx.end_written = true
         write_end(ctx)
+    end
+end
+
+--- Runs in log_by_lua.
+function _M.finish()
+    local ctx = ngx.ctx
+    _M.release()
+    if ctx.session_id then
+        _M.end_session()
     elseif (ctx.refusal or ngx.status >= 400) and is_logged(ctx) then
         write_refusal(ctx)
     end

@@ -2,6 +2,7 @@
 
 local config = require("secure_proxy.config")
 local authentication = require("secure_proxy.auth")
+local registry = require("secure_proxy.registry")
 
 local ngx = ngx
 
@@ -31,6 +32,9 @@ local function probe()
     ok, reason = authentication.ready()
     if not ok then
         return nil, "authentication: " .. reason
+    end
+    if not registry.has_room() then
+        return nil, "sessions: no memory for more"
     end
     return true
 end

@@ -14,7 +14,7 @@ local BODIES = {
     [421] = '{"error":"try again over another connection"}\n',
     [429] = '{"error":"too many requests"}\n',
     [431] = '{"error":"request headers too large"}\n',
-    [503] = '{"error":"tokens cannot be verified at the moment"}\n',
+    [503] = '{"error":"not available at the moment"}\n',
 }
 
 --- Notes why the request is refused, for the audit record; the first one stays.

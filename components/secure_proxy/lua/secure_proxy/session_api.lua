@@ -1,5 +1,5 @@
 -- What a client may ask about its own sessions, with a token in the Authorization header:
---   GET  /.secure-proxy/sessions        its sessions on this machine
+--   GET  /.secure-proxy/sessions        its sessions on this machine, at most a hundred
 --   POST /.secure-proxy/sessions/<id>   lets that session live as long as the token does
 -- A load balancer may bring the call to a machine that does not have the session: that one answers 421 (RFC 9110,
 -- section 15.5.20), and the client asks again over another connection.
@@ -20,6 +20,7 @@ local _M = {}
 
 local PREFIX = "/.secure-proxy/sessions"
 local MISDIRECTED = 421
+local MOST_LISTED = 100
 local HEADER_ONLY = { subprotocol = false, cookie = "" }
 
 local function answer(text)
@@ -44,8 +45,11 @@ end
 
 local function list(identity)
     local found = {}
-    for _, record in ipairs(registry.sessions_of(identity.issuer, identity.subject)) do
-        found[#found + 1] = { id = record.id, opened_at = record.opened_at, expires_at = record.expires_at }
+    local records = identity.subject and registry.sessions_of(identity.issuer, identity.subject, MOST_LISTED) or {}
+    for _, record in ipairs(records) do
+        if not record.closed then
+            found[#found + 1] = { id = record.id, opened_at = record.opened_at, expires_at = record.expires_at }
+        end
     end
     return answer('{"sessions":' .. (#found == 0 and "[]" or cjson.encode(found)) .. "}")
 end
@@ -66,13 +70,17 @@ local function check_route(record)
     end
 end
 
+local function has_ended()
+    return refusal.refuse(ngx.HTTP_NOT_FOUND, "session extension", "the session has ended")
+end
+
 local function extend(identity, id)
     if not session_id.is_of_this_machine(id) then
         return refusal.refuse(MISDIRECTED, "session extension", "the session is not this machine's")
     end
     local record = registry.find(id)
-    if not record then
-        return refusal.refuse(ngx.HTTP_NOT_FOUND, "session extension", "the session has ended")
+    if not record or record.closed then
+        return has_ended()
     end
     ngx.ctx.session_in_question = id
     if not is_owner(identity, record) then
@@ -80,6 +88,9 @@ local function extend(identity, id)
     end
     check_route(record)
     local expires_at = registry.extend(id, identity.expires_at)
+    if not expires_at then
+        return has_ended()
+    end
     local fields = audit.request()
     fields.session = id
     fields.expires_at = expires_at

@@ -15,17 +15,20 @@ local ngx = ngx
 local _M = {}
 
 local POLL_S = 0.5
-local CLOSE_SECONDS = 5 -- for the client to answer the close frame
 
 local sessions = {}
 local module_sessions = {} -- those among them that a module serves
 local seen_orders = 0
+local looks_after_the_last = false
 
 local function finish(session, code, reason)
     if session.of_module then
+        if not session.code then
+            _M.ending(session)
+        end
         module_session.cut(session, code, reason)
     else
-        verdict.pass(session, code, reason, CLOSE_SECONDS)
+        verdict.cut(session, code, reason)
     end
 end
 
@@ -56,11 +59,27 @@ local function end_overdue()
     end
 end
 
-local function look_after(premature)
-    if not premature then
+-- Timers that recur have ended with the worker's term, and one that is set now must be due at once: so it stays until
+-- the last session has gone.
+local function look_after_the_last()
+    if looks_after_the_last then
+        return
+    end
+    looks_after_the_last = true
+    while next(sessions) do
         obey_orders()
         end_overdue()
+        ngx.sleep(POLL_S)
     end
+    looks_after_the_last = false
+end
+
+local function look_after(premature)
+    if premature then
+        return look_after_the_last()
+    end
+    obey_orders()
+    end_overdue()
 end
 
 --- Runs in init_worker.
@@ -68,6 +87,24 @@ function _M.start_worker()
     registry.start_worker()
     seen_orders = registry.orders()
     assert(ngx.timer.every(POLL_S, look_after))
+end
+
+--- The current request may become a session: so that it can be reached when it is one, it is entered before.
+-- @return true, or nil and the reason why it must not be opened
+function _M.admit()
+    local ctx = ngx.ctx
+    local id = session_id.of_request()
+    local ok, err = registry.enter({
+        id = id,
+        subject = ctx.identity.subject,
+        issuer = ctx.identity.issuer,
+        client = ngx.var.remote_addr,
+        route = ctx.route.path,
+        opened_at = ngx.now(),
+        expires_at = ctx.identity.expires_at,
+    })
+    ctx.entered = ok and id
+    return ok, err
 end
 
 --- The current request is about to become a session: in the audit log first of all.
@@ -89,33 +126,40 @@ function _M.record_opening(backend)
     return true
 end
 
---- The current request has become a session: in shared memory, and here.
+--- The current request has become a session of this worker.
 -- @param session our bridge's, or nil when a module serves it
 function _M.opened(session)
     local ctx = ngx.ctx
     local record = audit.request()
     record.expires_at = ctx.identity.expires_at
     ctx.session = session or module_session.new(record.expires_at, config.limits.max_session_age_ms / 1000)
-    registry.enter({
-        id = record.id,
-        subject = record.subject,
-        issuer = record.issuer,
-        client = record.client,
-        route = record.route,
-        opened_at = ctx.opened_at,
-        expires_at = record.expires_at,
-    })
+    ctx.session.id = record.id
     sessions[record.id] = ctx.session
     if ctx.session.of_module then
         module_sessions[record.id] = ctx.session
     end
+    if registry.is_ordered_to_end(record.id) then
+        finish(ctx.session, close_codes.ENDED_BY_OPERATOR, "ended by the operator")
+    end
+    if ngx.worker.exiting() then
+        assert(ngx.timer.at(0, look_after_the_last))
+    end
 end
 
---- The current request's session is over.
+--- It is decided that the session ends, though it may take a while.
+function _M.ending(session)
+    registry.close(session.id)
+end
+
+--- The current request is no session any more, or did not become one.
 function _M.ended()
-    local id = ngx.ctx.session_id
-    sessions[id], module_sessions[id] = nil, nil
-    registry.leave(id)
+    local ctx = ngx.ctx
+    local id = ctx.entered
+    if id then
+        ctx.entered = nil
+        sessions[id], module_sessions[id] = nil, nil
+        registry.leave(id)
+    end
 end
 
 --- Until when may the session live that is about to expire?

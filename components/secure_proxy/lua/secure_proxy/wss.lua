@@ -4,6 +4,7 @@ local application = require("secure_proxy.application")
 local bridge = require("secure_proxy.bridge")
 local config = require("secure_proxy.config")
 local module_session = require("secure_proxy.module_session")
+local outcome = require("secure_proxy.outcome")
 local session_id = require("secure_proxy.session_id")
 local sessions = require("secure_proxy.sessions")
 
@@ -44,6 +45,9 @@ function _M.serve()
             return sessions.record_opening(backend_name())
         end,
         on_open = sessions.opened,
+        on_verdict = sessions.ending,
+        on_left = outcome.release,
+        on_close = outcome.end_session,
     })
 end
 

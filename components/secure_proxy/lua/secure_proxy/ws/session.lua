@@ -232,7 +232,6 @@ function _M.new(options, client, backend, wake)
         half_closed = false, -- the backend was told that no more will come
         frames_up = 0,
         frames_down = 0,
-        duration = 0,
         header_bytes = 0,
         control_since = started_at,
         control_frames = 0,
