@@ -158,17 +158,18 @@ end
 
 -- The backend may be busy with what the client sent long ago. A connection that is closed with bytes unread is reset,
 -- and a reset destroys what is still on its way, or keeps the backend from reading what has arrived. So what it says is
--- read, for nobody, until it has ended or fallen silent; one that goes on for ever is left after the send timeout.
+-- read, for nobody, until it has ended or fallen silent; one that goes on for ever is left after the send timeout. Over
+-- TLS it cannot be told of the end before, so there only its machine is waited for.
 local function await_backend(session)
     verdict.stop_uplink(session)
     local fd = session.backend_fd
     local queue, pause = watch(session), FIRST_LOOK_SECONDS
     while not direct.is_over(fd) do
-        if direct.discard(fd) > 0 then
+        if session.fd and direct.discard(fd) > 0 then
             session.heard_at = now()
         end
         local left = left_for_backend(session)
-        local busy = session.bytes_up > 0 and now() - session.heard_at < QUIET_SECONDS
+        local busy = session.half_closed and session.bytes_up > 0 and now() - session.heard_at < QUIET_SECONDS
         if left == 0 and not busy or not is_taken(queue, left) then
             break
         end
