@@ -139,7 +139,7 @@ function _M.opened(session)
         module_sessions[record.id] = ctx.session
     end
     if registry.is_ordered_to_end(record.id) then
-        finish(ctx.session, close_codes.ENDED_BY_OPERATOR, "ended by the operator")
+        seen_orders = nil -- the order came before the session: look again
     end
     if ngx.worker.exiting() then
         assert(ngx.timer.at(0, look_after_the_last))
