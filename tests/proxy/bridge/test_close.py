@@ -323,6 +323,17 @@ def test_a_reader_that_stops_is_cut_and_what_it_did_not_take_is_noted_as_lost(ma
                 read_slowly(client, 0)
 
 
+def test_a_client_that_does_not_wait_for_our_close_frame_has_lost_nothing(make_proxy: ProxyMaker) -> None:
+    with make_proxy() as proxy:
+        for _ in range(20):
+            with WireClient(proxy).open() as client:
+                client.send_frame(BINARY, b"twelve bytes")
+                assert client.receive_bytes(12) == b"twelve bytes"
+                client.send_frame(CLOSE, close_payload(1000))
+            closed = proxy.closed_session()
+            assert (closed.code, closed.bytes_up, closed.bytes_down, closed.bytes_lost) == (1000, 12, 12, 0)
+
+
 def test_nothing_follows_the_close_frame(make_proxy: ProxyMaker) -> None:
     with make_proxy(limits={"max_session_age_ms": 500}) as proxy:
         proxy.backend.behaviour = None

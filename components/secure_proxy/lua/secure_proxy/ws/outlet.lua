@@ -10,13 +10,14 @@ local direct = require("secure_proxy.ws.direct")
 local encoder = require("secure_proxy.ws.encoder")
 
 local ffi_string = ffi.string
-local max = math.max
+local max, min = math.max, math.min
 local prepend_header = encoder.prepend_header
 local write_tls = direct.write_tls
 
 -- Pongs kept for a client that does not read. Beyond it the older ones go: only the latest ping needs an answer (RFC
 -- 6455, section 5.5.3).
 local LONGEST_BACKLOG = 4096
+local RECORD_OVERHEAD = 29 -- bytes that TLS 1.2 adds; 1.3 adds a few less (RFC 5288, section 3; RFC 8446, section 5.2)
 local TURN_TIMEOUT = 3600 -- seconds; the socket's own send timeout ends the wait long before
 
 local _M = {}
@@ -36,7 +37,7 @@ function _M.new(socket, ssl, idle)
         waiting = false,
         closed = false, -- the close frame was given; nothing may follow it
         broken = false, -- the error that ended the socket
-        farewell = false, -- bytes that told of the end, once they have left
+        tail = 0, -- bytes on the wire after the last message: the close frame's
         pending = 0, -- payload bytes of the message that is being written
         bytes = 0, -- of those that were written
         frames = 0,
@@ -122,6 +123,7 @@ function _M.close(outlet, code, reason)
     end
     outlet.closed = true
     local bytes = encoder.close(code, reason)
+    outlet.tail = #bytes + RECORD_OVERHEAD
     if outlet.writing then
         outlet.backlog = (outlet.backlog or "") .. bytes
     else
@@ -134,24 +136,25 @@ function _M.flushed(outlet)
     return outlet.closed and not outlet.writing and not outlet.broken
 end
 
---- Tell the client that the close frame was all. Its own bytes may still come.
+--- Tell the client, which has the close frame, that it was all. Its own bytes may still come.
 function _M.half_close(outlet)
-    if outlet.ssl and not outlet.farewell and _M.flushed(outlet) then
-        local before = direct.unacknowledged(outlet.fd)
+    if outlet.ssl and _M.flushed(outlet) then
         direct.half_close_tls(outlet.ssl)
-        outlet.farewell = max(0, direct.unacknowledged(outlet.fd) - before)
     end
 end
 
---- Bytes written of which the client's machine has not yet said that it has them.
-function _M.unacknowledged(outlet)
-    local count = outlet.fd and direct.unacknowledged(outlet.fd) or 0
-    return max(0, count - (outlet.farewell or 0))
+local function queued(outlet)
+    return outlet.fd and direct.unacknowledged(outlet.fd) or 0
+end
+
+--- Bytes of messages that were written, but which the client's machine has not said to have.
+function _M.unread(outlet)
+    return max(0, min(queued(outlet) - outlet.tail, outlet.bytes))
 end
 
 --- What the client has still to take, in bytes, the frame that is being written included; 0 when it has everything.
 function _M.left(outlet)
-    return (outlet.writing and outlet.pending + 1 or 0) + _M.unacknowledged(outlet)
+    return (outlet.writing and outlet.pending + 1 or 0) + queued(outlet)
 end
 
 --- Can the client take no more, because the connection is over or we could not write?

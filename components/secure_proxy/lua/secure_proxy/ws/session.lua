@@ -113,9 +113,6 @@ local function await_client(session)
         elseif not session.backend_deaf then
             enforce(session)
         end
-        if session.up_done then
-            outlet.half_close(way)
-        end
         local left = outlet.left(way)
         if left > 0 then
             if not is_taken(queue, left) then
@@ -184,7 +181,7 @@ end
 -- What has become of the bytes for the client.
 local function sum_up(session, told)
     local way = session.outlet
-    local unread = told and 0 or min(outlet.unacknowledged(way), way.bytes)
+    local unread = told and 0 or outlet.unread(way)
     session.bytes_down, session.frames_down = way.bytes - unread, way.frames
     session.lost_down = unread + way.pending
     session.frames_up = session.decoder.frames
@@ -250,7 +247,9 @@ function _M.run(session)
         session.on_verdict(session)
     end
     local told = not session.client_lost and say_goodbye(session)
-    outlet.half_close(session.outlet)
+    if told then
+        outlet.half_close(session.outlet) -- not before it has the close frame: it may answer what follows with a reset
+    end
     sum_up(session, told)
     if session.on_left then
         session.on_left(session)
