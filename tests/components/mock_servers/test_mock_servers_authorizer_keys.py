@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
+
 from .conftest import authorizer_asking, wait_until_ready
 from .key_server import (
     STALL_SECONDS,
@@ -20,7 +22,7 @@ from .key_server import (
     stall_before_answer,
     stall_in_body,
 )
-from .support import ADDRESS, BACKEND_HOST, Server, SigningKey, free_port
+from .support import ADDRESS, BACKEND_HOST, Server, SigningKey
 from .test_mock_servers_authorizer import ask, claims
 
 FAST = {

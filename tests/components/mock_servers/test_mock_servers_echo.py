@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from .support import ADDRESS, COMPONENT, Server, free_port
+from tests.ports import free_port
+
+from .support import ADDRESS, COMPONENT, Server
 
 ECHO = COMPONENT / "servers" / "echo.py"
 

@@ -14,8 +14,10 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet, KeySetSerialization
 
+from tests.ports import free_port
+
 from .conftest import oauth_server_in
-from .support import ADDRESS, BACKEND_HOST, Server, decode, free_port
+from .support import ADDRESS, BACKEND_HOST, Server, decode
 
 CODE_GRANT = {"grant_type": "authorization_code", "client_id": "anyone", "client_secret": "anything", "code": "any"}
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.components.mock_servers.support import START_SECONDS, Server
+from tests.ports import free_port
 from tests.proxy.auth.issuer import Issuer
-from tests.proxy.nginx_harness import free_port
 
 
 @contextmanager

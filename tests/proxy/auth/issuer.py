@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from tests.ports import free_port
 from tests.proxy.auth.tokens import EcKey, RsaKey
-from tests.proxy.nginx_harness import free_port
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 

@@ -20,9 +20,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
 from tests.proxy.auth.audit_schema import faults
 from tests.proxy.backend import Backend
-from tests.proxy.nginx_harness import REPOSITORY, HarnessError, free_port
+from tests.proxy.nginx_harness import REPOSITORY, HarnessError
 
 COMPONENT = REPOSITORY / "components" / "secure_proxy"
 PROGRAM_DIRECTORY = COMPONENT / "rootfs/usr/libexec/secure-proxy"

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
 from tests.proxy.auth import issuer as behaviours
 from tests.proxy.auth.conftest import EXTERNAL, Setting, SettingMaker
 from tests.proxy.auth.issuer import Issuer
-from tests.proxy.nginx_harness import free_port
 
 # The whole exchange may take 5 s, and a little for the machine.
 PATIENCE_SECONDS = 9.0

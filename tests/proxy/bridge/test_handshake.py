@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
+from tests.ports import free_port
 from tests.proxy.backend import full_listener, reset
 from tests.proxy.conftest import ProxyMaker
-from tests.proxy.nginx_harness import Proxy, free_port
+from tests.proxy.nginx_harness import Proxy
 from tests.proxy.wire import ACCEPT, BINARY, Response, WireClient, frame
 
 pytestmark = pytest.mark.machine

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -20,6 +18,7 @@ from local.errors import LocalError
 from local.layout import REPOSITORY
 from local.processes import wait_until
 from local.traces import Traces, kill_all
+from tests.ports import free_port
 
 LOOPBACK = IPv4Address("127.0.0.1")
 TARGET = BalancerTarget("m-1", IPv4Address("10.0.0.10"), 9000)
@@ -112,14 +111,6 @@ class Server:
         with connection:
             while connection.recv(1):
                 connection.sendall(self.letter)
-
-
-def free_port() -> int:
-    """A free port below those that the kernel gives to connections, so that none takes it meanwhile."""
-    while True:
-        port = random.randrange(20000, 30000)  # noqa: S311  (no secret)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 def ask(port: int) -> bytes:
