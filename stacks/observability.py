@@ -156,21 +156,27 @@ class Observability(Construct):
         )
 
     def _certificate_alarm(self) -> cloudwatch.Alarm:
-        return self._alarm(
+        return self._days_left_alarm(
             "CertificateExpires",
             f"A proxy's certificate expires within {_CERTIFICATE_DAYS} days",
-            _fleet_metric("CertificateDaysLeft", "Minimum", cdk.Duration.hours(1)),
-            threshold=_CERTIFICATE_DAYS,
-            periods=1,
-            comparison=_Comparison.LESS_THAN_OR_EQUAL_TO_THRESHOLD,
+            metric="CertificateDaysLeft",
+            days=_CERTIFICATE_DAYS,
         )
 
     def _revocation_list_alarm(self) -> cloudwatch.Alarm:
-        return self._alarm(
+        return self._days_left_alarm(
             "RevocationListExpires",
             f"A revocation list ends within {_REVOCATION_LIST_DAYS} days: then no client's certificate is accepted",
-            _fleet_metric("RevocationListDaysLeft", "Minimum", cdk.Duration.hours(1)),
-            threshold=_REVOCATION_LIST_DAYS,
+            metric="RevocationListDaysLeft",
+            days=_REVOCATION_LIST_DAYS,
+        )
+
+    def _days_left_alarm(self, name: str, description: str, *, metric: str, days: int) -> cloudwatch.Alarm:
+        return self._alarm(
+            name,
+            description,
+            _fleet_metric(metric, "Minimum", cdk.Duration.hours(1)),
+            threshold=days,
             periods=1,
             comparison=_Comparison.LESS_THAN_OR_EQUAL_TO_THRESHOLD,
         )

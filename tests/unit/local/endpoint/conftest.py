@@ -13,6 +13,7 @@ from moto.ec2.models import ec2_backends
 from moto.elbv2.models import elbv2_backends
 from moto.ssm.models import ssm_backends
 
+from lambdas.common import rollouts
 from local.endpoint.fleet import install
 from local.processes import wait_until
 from tests.unit.local.endpoint.fake_world import IMAGE, FakeWorld
@@ -139,17 +140,7 @@ class Account:
         return found
 
     def start_refresh(self) -> None:
-        self.autoscaling.start_instance_refresh(
-            AutoScalingGroupName="proxies",
-            Strategy="Rolling",
-            Preferences={
-                "MinHealthyPercentage": 100,
-                "MaxHealthyPercentage": 200,
-                "SkipMatching": False,
-                "ScaleInProtectedInstances": "Refresh",
-                "StandbyInstances": "Terminate",
-            },
-        )
+        rollouts.start_refresh(self.autoscaling, "proxies")
 
 
 def soon(condition: Any) -> None:
